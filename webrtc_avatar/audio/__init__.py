@@ -1,0 +1,1 @@
+"""Sound as 40 ms chunks: constants, cutting, resampling, features and the voice gate."""

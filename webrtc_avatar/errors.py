@@ -1,0 +1,106 @@
+"""Every error that the project raises on purpose. Wire protocols translate `code` and `status` in one place each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AvatarServerError(Exception):
+    """Base of all typed errors.
+
+    Attributes:
+        code: short machine-readable name, stable across versions.
+        status: the HTTP status that fits.
+        message: what was wrong, what was expected and what to do, for a person.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(AvatarServerError):
+    """A request that cannot be understood: bad JSON, missing field, malformed SDP."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class UnsupportedMedia(AvatarServerError):
+    """An offer without a codec or a media section that this server can serve."""
+
+    code = "unsupported_media"
+    status = 415
+
+
+class UnknownAvatar(AvatarServerError):
+    """No avatar of that name is installed."""
+
+    code = "unknown_avatar"
+    status = 404
+
+
+class UnknownSession(AvatarServerError):
+    """No session, or no viewer of a session, with that id; it may have ended."""
+
+    code = "unknown_session"
+    status = 404
+
+
+class SessionClosed(AvatarServerError):
+    """The session ended while it was being used."""
+
+    code = "session_closed"
+    status = 410
+
+
+class ServerFull(AvatarServerError):
+    """The server already holds as many sessions or viewers as it may.
+
+    Attributes:
+        retry_after_s: when it makes sense to try again, in whole seconds.
+    """
+
+    code = "server_full"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ServerDraining(ServerFull):
+    """The server is shutting down: those inside may finish, nobody new comes in."""
+
+    code = "server_draining"
+
+
+class InvalidAvatar(AvatarServerError):
+    """An avatar package that is broken: missing file, wrong size, wrong shape, unknown format version."""
+
+    code = "invalid_avatar"
+    status = 422
+
+
+class InvalidAudio(AvatarServerError):
+    """Sound of the wrong shape, type, rate or range."""
+
+    code = "invalid_audio"
+    status = 400
+
+
+class EngineFailure(AvatarServerError):
+    """A model call failed, alone as well as in a batch."""
+
+    code = "engine_failure"
+    status = 500
+
+
+class PeerFailure(AvatarServerError):
+    """A headless peer could not connect to, or lost, the server."""
+
+    code = "peer_failure"
+    status = 502

@@ -1,0 +1,70 @@
+"""Prometheus metrics: counts, gauges, and the wait and run time of every stage as histograms."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.025, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
+
+STAGES = ("sink", "engine", "compose", "encode_video", "encode_audio")
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own so that servers in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.stage_wait = Histogram(
+            "webrtc_avatar_stage_wait_seconds",
+            "Time that work waits before a stage",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.stage_run = Histogram(
+            "webrtc_avatar_stage_run_seconds",
+            "Time that a stage takes",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        for stage in STAGES:
+            self.stage_wait.labels(stage)
+            self.stage_run.labels(stage)
+        self.batch_size = Histogram(
+            "webrtc_avatar_batch_size",
+            "Frames in one model call",
+            ["model"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.frames = Counter(
+            "webrtc_avatar_frames_total",
+            "Frames by outcome: rendered, idle (no model call), held (late: the face is held), dropped (stale or late before the model), failed",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.chunks = Counter(
+            "webrtc_avatar_chunks_total",
+            "Chunks of sound by kind: received, filled (loss, DTX), late",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.batches_retried = Counter(
+            "webrtc_avatar_batches_retried_total",
+            "Batches that failed and were retried one by one",
+            registry=self.registry,
+        )
+        self.sessions = Gauge("webrtc_avatar_sessions", "Sessions by state", ["state"], registry=self.registry)
+        self.viewers = Gauge("webrtc_avatar_viewers", "Viewers that watch without a microphone", registry=self.registry)
+        self.sessions_refused = Counter(
+            "webrtc_avatar_sessions_refused_total", "Offers refused, by error code", ["code"], registry=self.registry
+        )
+        self.key_frames = Counter(
+            "webrtc_avatar_key_frames_total", "Key frames by codec", ["codec"], registry=self.registry
+        )
+
+    def exposition(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,96 @@
+"""Every knob, once. Sources, strongest first: flags, environment (`WEBRTC_AVATAR_*`), a TOML file, these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class IceServer(BaseModel):
+    """One STUN or TURN server, as browsers take it in `RTCConfiguration.iceServers`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    urls: str | list[str]
+    username: str | None = None
+    credential: str | None = None
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Durations end in `_s` or `_ms`, rates in `_bps`."""
+
+    model_config = SettingsConfigDict(env_prefix="WEBRTC_AVATAR_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    grpc_port: int = Field(
+        50051, ge=0, le=65535, description="gRPC port (reserved: the service comes with a later release)"
+    )
+    avatar: str = Field("iris", description="the avatar of those who name none")
+    avatar_folders: list[Path] = Field(
+        default_factory=list, description="more folders with avatar packages, searched first"
+    )
+
+    max_sessions: int = Field(16, ge=1, description="sessions at once; the next one is answered 503")
+    max_viewers: int = Field(64, ge=0, description="viewers of one session")
+    peer_timeout_s: float = Field(8.0, gt=0, description="a peer from which nothing was heard for so long is gone")
+    connect_timeout_s: float = Field(15.0, gt=0, description="a peer that has not connected by then is given up")
+    unwatched_timeout_s: float = Field(
+        10.0, gt=0, description="a session without microphone and viewers ends after this"
+    )
+    drain_timeout_s: float = Field(20.0, ge=0, description="how long SIGTERM waits for sessions to end by themselves")
+    max_request_bytes: int = Field(256 * 1024, ge=1024, description="largest accepted request body")
+
+    ice_servers: list[IceServer] = Field(
+        default_factory=list, description="STUN and TURN servers; none: nothing waits for any"
+    )
+
+    video_bitrate_bps: int = Field(1_200_000, ge=50_000, description="upper bound of the video bitrate per codec")
+    video_min_bitrate_bps: int = Field(150_000, ge=20_000, description="the bitrate never falls below this")
+    video_codecs: list[Literal["VP8", "H264"]] = Field(
+        default_factory=lambda: ["VP8", "H264"], description="offered, best first"
+    )
+    audio_bitrate_bps: int = Field(48_000, ge=6_000, le=510_000, description="Opus bitrate of the returned sound")
+
+    device: str = Field("auto", description="auto, cpu or cuda:N")
+    runtime: Literal["auto", "onnx", "torch"] = Field(
+        "auto", description="what runs the networks; auto: torch on CUDA, else ONNX Runtime"
+    )
+    engine_threads: int = Field(1, ge=1, le=64, description="threads of one model call on a CPU")
+    media_threads: int = Field(2, ge=1, le=64, description="threads that compose and encode pictures")
+    max_batch_size: int = Field(16, ge=1, le=256, description="frames in one model call")
+    render_budget_ms: float = Field(
+        30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"
+    )
+    silence_dbfs: float = Field(-52.0, ge=-90, le=0, description="sound below this level counts as silence")
+    idle_seed: int | None = Field(None, description="seed of blinks, gaze and sway; none: another one each session")
+
+    log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe record that is written"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources; a TOML file is read only where `from_file` names one."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def from_file(cls, path: Path, **flags: object) -> Settings:
+        """Return settings with the TOML file at `path` below the environment and `flags`."""
+
+        class FromFile(cls):  # type: ignore[misc, valid-type]
+            model_config = SettingsConfigDict(toml_file=path)
+
+        settings: Settings = FromFile(**flags)
+        return settings
