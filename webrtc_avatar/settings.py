@@ -50,9 +50,7 @@ class Settings(BaseSettings):
 
     video_bitrate_bps: int = Field(1_200_000, ge=50_000, description="upper bound of the video bitrate per codec")
     video_min_bitrate_bps: int = Field(150_000, ge=20_000, description="the bitrate never falls below this")
-    video_codecs: list[Literal["VP8", "H264"]] = Field(
-        default_factory=lambda: ["VP8", "H264"], description="offered, best first"
-    )
+    video_codecs: tuple[Literal["VP8", "H264"], ...] = Field(("VP8", "H264"), description="offered, best first")
     audio_bitrate_bps: int = Field(48_000, ge=6_000, le=510_000, description="Opus bitrate of the returned sound")
 
     device: str = Field("auto", description="auto, cpu or cuda:N")
