@@ -1,0 +1,86 @@
+"""A loaded avatar model: windows of features in, mouth crops out, on one runtime.
+
+The contract of every model: `spec` (in the avatar's package), `encode_audio(windows) -> features` and
+`render(features) -> crops`, both batched.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from webrtc_avatar.audio.mel import MEL_BANDS, MEL_WINDOW
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.engine.runtime import Network, Runtime
+from webrtc_avatar.errors import InvalidAvatar
+
+Floats = npt.NDArray[np.float32]
+Crops = npt.NDArray[np.uint8]
+
+
+class Model(Protocol):
+    """What the executor calls; everything is batched and runs on the engine's thread."""
+
+    def encode_audio(self, windows: Floats) -> Floats:
+        """Return features (batch, n) of feature windows (batch, rows, bands)."""
+
+    def render(self, features: Floats) -> Crops:
+        """Return crops uint8 (batch, height, width, 3) BGR of features (batch, n)."""
+
+
+class VisemeModel:
+    """Log-mel window to mouth weights ("ear"), weights to mouth crop ("mouth")."""
+
+    def __init__(self, avatar: Avatar, runtime: Runtime) -> None:
+        """Load both networks and check their shapes against the package by one call each.
+
+        Raises:
+            InvalidAvatar: a network is unreadable, or its inputs or outputs are not what the package says.
+        """
+        spec = avatar.model
+        self._weight_count = len(spec.weights)
+        self._crop_shape = (*_height_width(avatar), 3)
+        self._name = avatar.name
+        self._ear = runtime.load(spec.ear, "speech_tcn")
+        self._mouth = runtime.load(spec.mouth, "kernel_mouth")
+        self._check()
+
+    def _check(self) -> None:
+        weights = self.encode_audio(np.zeros((1, MEL_WINDOW, MEL_BANDS), np.float32))
+        if weights.shape != (1, self._weight_count):
+            raise InvalidAvatar(
+                f"avatar {self._name!r}: ear gives weights of shape {weights.shape[1:]}, avatar.toml names "
+                f"{self._weight_count}; export the network again or correct [model] weights"
+            )
+        crop = self.render(weights)
+        if crop.shape[1:] != self._crop_shape or crop.dtype != np.uint8:
+            raise InvalidAvatar(
+                f"avatar {self._name!r}: mouth gives {crop.dtype} {crop.shape[1:]}, the mouth's box needs uint8 "
+                f"{self._crop_shape}; export the network again or correct [mouth] box"
+            )
+
+    def encode_audio(self, windows: Floats) -> Floats:
+        """Return mouth weights (batch, weights) of log-mel windows (batch, 33, 80)."""
+        return _output(self._ear, {"mel": windows}, "weights", self._name)
+
+    def render(self, features: Floats) -> Crops:
+        """Return mouth crops (batch, height, width, 3) of mouth weights (batch, weights)."""
+        return _output(self._mouth, {"weights": features}, "crop", self._name)
+
+
+def _height_width(avatar: Avatar) -> tuple[int, int]:
+    left, top, right, bottom = avatar.mouth_box
+    return bottom - top, right - left
+
+
+def _output(
+    network: Network, inputs: dict[str, npt.NDArray[np.float32]], name: str, avatar: str
+) -> npt.NDArray[np.generic]:  # type: ignore[type-arg]
+    outputs = network(inputs)
+    if name not in outputs:
+        raise InvalidAvatar(
+            f"avatar {avatar!r}: the network has outputs {sorted(outputs)}, needed is {name!r}; export it again"
+        )
+    return outputs[name]

@@ -1,0 +1,67 @@
+"""torch, for CUDA with reduced precision; on a CPU in full precision, where ONNX Runtime is the faster choice.
+
+Weights come from the `.onnx` file's initializers, whose names are those of the module's `state_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import numpy_helper
+
+from webrtc_avatar.engine.runtime.base import Arrays, Network
+from webrtc_avatar.errors import InvalidAvatar
+from webrtc_avatar.nets.registry import build
+
+
+class TorchNetwork:
+    """One module on one device."""
+
+    def __init__(self, module: torch.nn.Module, device: torch.device, outputs: list[str], inputs: list[str]) -> None:
+        self._module = module
+        self._device = device
+        self._inputs = inputs
+        self._outputs = outputs
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
+        """Return the outputs by name, back in host memory."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self._device) for name in self._inputs]
+        # Matrix products and convolutions in half precision, distances, exponentials and softmax in full: within 1e-3.
+        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda"):
+            results = self._module(*tensors)
+        if isinstance(results, torch.Tensor):
+            results = (results,)
+        arrays = [tensor.float() if tensor.is_floating_point() else tensor for tensor in results]
+        return {name: array.cpu().numpy() for name, array in zip(self._outputs, arrays, strict=True)}
+
+
+class TorchRuntime:
+    """torch on `cpu` or `cuda:N`."""
+
+    def __init__(self, device: str, *, threads: int) -> None:
+        """Take the device's name in torch's words and the number of threads on a CPU."""
+        self._device = torch.device(device)
+        self.name = f"torch:{device}"
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads)
+
+    def load(self, path: Path, architecture: str) -> Network:
+        """Build the module `architecture` and fill it from the file; see `Runtime.load`."""
+        try:
+            graph: Any = onnx.load_model_from_string(path.read_bytes()).graph
+            state = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
+            module = build(architecture, state)
+        except (ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise InvalidAvatar(
+                f"{path.name} does not hold the weights of a {architecture}: {str(error).splitlines()[0]}; export it again"
+            ) from error
+        outputs = [output.name for output in graph.output]
+        inputs = [entry.name for entry in graph.input]
+        return TorchNetwork(module.to(self._device).eval(), self._device, outputs, inputs)

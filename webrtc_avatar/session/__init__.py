@@ -1,0 +1,7 @@
+"""One conversation: a clock that the audio sets, and pictures and sound that leave together."""
+
+from webrtc_avatar.session.manager import SessionManager
+from webrtc_avatar.session.session import Session, State
+from webrtc_avatar.session.subscription import Subscription, Tick
+
+__all__ = ["Session", "SessionManager", "State", "Subscription", "Tick"]

@@ -1,0 +1,125 @@
+"""Who is in: creates sessions within the limits, finds them by id, ends them, drains on shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.engine import Engine
+from webrtc_avatar.errors import ServerDraining, ServerFull, UnknownSession
+from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.session.session import Session
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class SessionManager:
+    """All sessions of one server. Lives on the event loop."""
+
+    def __init__(
+        self, *, settings: Settings, library: Library, engine: Engine, pool: ThreadPoolExecutor, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._library = library
+        self._engine = engine
+        self._pool = pool
+        self._metrics = metrics
+        self._sessions: dict[str, Session] = {}
+        self._reserved = 0
+        self._draining = False
+        self._emptied = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server takes nobody in any more."""
+        return self._draining
+
+    def sessions(self) -> list[Session]:
+        """Return the sessions that are open, oldest first."""
+        return list(self._sessions.values())
+
+    async def create(self, avatar_name: str | None = None) -> Session:
+        """Open a session in the state `connecting`.
+
+        Raises:
+            ServerDraining: the server is going down.
+            ServerFull: as many sessions as the settings allow are open.
+            UnknownAvatar: no avatar of that name.
+            InvalidAvatar: the package or its networks are broken.
+        """
+        if self._draining:
+            raise ServerDraining("the server is shutting down and takes no new sessions; try again in a moment")
+        if len(self._sessions) + self._reserved >= self._settings.max_sessions:
+            raise ServerFull(
+                f"all {self._settings.max_sessions} sessions are taken; try again in a few seconds, "
+                "or raise max_sessions on the server"
+            )
+        self._reserved += 1
+        try:
+            avatar = await self.load(avatar_name or self._settings.avatar)
+        finally:
+            self._reserved -= 1
+        session = Session(
+            session_id=secrets.token_urlsafe(12),
+            avatar=avatar,
+            load=self.load,
+            engine=self._engine,
+            pool=self._pool,
+            settings=self._settings,
+            metrics=self._metrics,
+        )
+        self._sessions[session.id] = session
+        self._emptied.clear()
+        log.info("session opened session=%s avatar=%s open=%d", session.id, avatar.name, len(self._sessions))
+        return session
+
+    async def load(self, name: str) -> Avatar:
+        """Return an avatar whose model is ready to render; see `create` for what it raises."""
+        avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
+        await asyncio.wrap_future(self._engine.load(avatar))
+        return avatar
+
+    def get(self, session_id: str) -> Session:
+        """Return an open session.
+
+        Raises:
+            UnknownSession: there is none with that id.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise UnknownSession(f"no session {session_id[:64]!r}; it may have ended: open one with POST /offer")
+        return session
+
+    async def close(self, session_id: str, reason: str) -> None:
+        """End a session.
+
+        Raises:
+            UnknownSession: there is none with that id.
+        """
+        session = self.get(session_id)
+        await session.aclose(reason)
+        if self._sessions.pop(session_id, None) is not None and not self._sessions:
+            self._emptied.set()
+
+    def stop_admission(self) -> None:
+        """Take nobody in any more; those inside go on."""
+        self._draining = True
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take nobody in any more, wait for those inside to leave, then end the rest."""
+        self.stop_admission()
+        if self._sessions:
+            try:
+                await asyncio.wait_for(self._emptied.wait(), timeout_s)
+            except TimeoutError:
+                log.info("drain timed out open=%d", len(self._sessions))
+        await self.aclose("server shutting down")
+
+    async def aclose(self, reason: str) -> None:
+        """End all sessions at once."""
+        await asyncio.gather(*(self.close(session_id, reason) for session_id in list(self._sessions)))

@@ -1,0 +1,118 @@
+"""An avatar on stage: its stream in the engine, its actor, and the ticks that are in the making."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from webrtc_avatar.audio.chunk import Chunk, silent_chunk
+from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.engine import Engine, Face, Stream
+
+_BACKLOG_CHUNKS = 25
+
+
+@dataclass(slots=True)
+class Slot:
+    """A tick in the making: a chunk that waits for its look-ahead, then for its face, then for its time.
+
+    Attributes:
+        index: number of the chunk.
+        chunk: the sound that plays in this tick.
+        epoch: the epoch in which it arrived.
+        voiced: somebody speaks in it or close by, so a face was asked for.
+        due_s: when it leaves, known once the look-ahead has arrived.
+        face: the engine's answer.
+    """
+
+    index: int
+    chunk: Chunk
+    epoch: int
+    voiced: bool = False
+    due_s: float = 0.0
+    face: asyncio.Future[Face] | None = field(default=None)
+
+
+class Performer:
+    """Pairs chunks with faces. Lives on the event loop; the engine's thread only posts faces to it."""
+
+    def __init__(self, avatar: Avatar, engine: Engine, *, seed: int, epoch: int) -> None:
+        self.avatar = avatar
+        self.actor = Actor(avatar, seed=seed)
+        self._loop = asyncio.get_running_loop()
+        self._stream: Stream = engine.open(avatar, self._on_face)
+        self._stream.reset(epoch)
+        self._waiting: deque[Slot] = deque()
+        self._asked: dict[tuple[int, int], asyncio.Future[Face]] = {}
+        self._chunks_in_epoch = 0
+
+    @property
+    def chunks_after(self) -> int:
+        """Chunks of look-ahead, by which the returned sound is delayed."""
+        return self._stream.chunks_after
+
+    def add(self, slot: Slot, *, voiced: bool, due_s: float, deadline_s: float) -> Slot | None:
+        """Take the newest chunk and return the slot that it completes, or None while look-ahead is missing.
+
+        Args:
+            slot: the newest chunk's.
+            voiced: ask for the completed slot's face.
+            due_s: when the completed slot leaves.
+            deadline_s: when its face must be there.
+        """
+        self._waiting.append(slot)
+        self._chunks_in_epoch += 1
+        voiced = voiced and self._chunks_in_epoch > self.chunks_after
+        ready = self._waiting.popleft() if len(self._waiting) > self.chunks_after else None
+        if ready is not None:
+            ready.voiced, ready.due_s = voiced, due_s
+            if voiced:
+                ready.face = self._loop.create_future()
+                self._asked[(ready.epoch, ready.index)] = ready.face
+                self._forget_old(ready.index)
+        self._stream.push(
+            slot.chunk.samples,
+            index=slot.index,
+            deadline_s=deadline_s if ready is not None and voiced else None,
+            epoch=slot.epoch,
+        )
+        return ready
+
+    def _forget_old(self, index: int) -> None:
+        for key in [key for key in self._asked if key[1] < index - _BACKLOG_CHUNKS]:
+            self._asked.pop(key).cancel()
+
+    def _on_face(self, face: Face) -> None:
+        """Take a face on the engine's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._settle, face)
+        except RuntimeError:
+            return  # the loop is closed: the server is going down and nobody waits for this face
+
+    def _settle(self, face: Face) -> None:
+        future = self._asked.pop((face.epoch, face.index), None)
+        if future is not None and not future.done():
+            future.set_result(face)
+
+    def interrupt(self, epoch: int) -> None:
+        """Silence the sound and forget the faces that are on their way; the ticks go on."""
+        self._stream.reset(epoch)
+        self._chunks_in_epoch = 0
+        for slot in self._waiting:
+            slot.chunk, slot.epoch = silent_chunk(slot.chunk.media_time_s, slot.chunk.arrived_s), epoch
+        for future in self._asked.values():
+            future.cancel()
+        self._asked.clear()
+
+    def succeed(self, former: Performer) -> None:
+        """Take over the sound that waits for its look-ahead, so that a change of avatar leaves no gap."""
+        for slot in former._waiting:
+            self._waiting.append(Slot(index=slot.index, chunk=slot.chunk, epoch=slot.epoch))
+        former._waiting.clear()
+
+    def close(self) -> None:
+        """Leave the stage."""
+        self._stream.close()
+        self.interrupt(-1)

@@ -1,0 +1,356 @@
+"""A session: chunks of sound in, ticks of picture and sound out, on one clock that the sound sets.
+
+Tick n plays chunk n and shows frame n. The sound is delayed by exactly the model's look-ahead, so both leave together. A
+face that is late is not waited for: the last one is held and the sound goes on. While nobody speaks no model is called
+and the avatar idles. A session knows neither where its sound comes from nor who is watching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
+from webrtc_avatar.audio.gate import VoiceGate
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.engine import Engine
+from webrtc_avatar.errors import SessionClosed
+from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.session.figures import Figures
+from webrtc_avatar.session.performer import Performer, Slot
+from webrtc_avatar.session.subscription import Subscription, Tick
+from webrtc_avatar.session.timeline import Timeline
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_COMPOSE_S = 0.010
+"""Kept free before a tick is due, for composing its picture."""
+_STARVED_S = 0.120
+"""Without sound for so long, the session supplies silence itself, so that picture and clock never stop."""
+_STATS_INTERVAL_S = 1.0
+_MAX_BACKLOG = 25
+
+Event = dict[str, Any]
+
+
+class State(StrEnum):
+    """Where a session is in its life."""
+
+    CONNECTING = "connecting"
+    IDLE = "idle"
+    SPEAKING = "speaking"
+    CLOSED = "closed"
+
+
+class Session:
+    """One conversation. Everything is called on the event loop's thread; nothing blocks it."""
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        avatar: Avatar,
+        load: Callable[[str], Any],
+        engine: Engine,
+        pool: Executor,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        """Create a session in the state `connecting`.
+
+        Args:
+            session_id: unguessable name.
+            avatar: who performs; its model is loaded in the engine.
+            load: coroutine function that returns a loaded avatar by name, for `set_avatar`.
+            engine: renders faces.
+            pool: threads that compose pictures.
+            settings: see `Settings`.
+            metrics: see `Metrics`.
+        """
+        self.id = session_id
+        self.epoch = 0
+        self.state = State.CONNECTING
+        self.figures = Figures()
+        self._load = load
+        self._engine = engine
+        self._pool = pool
+        self._settings = settings
+        self._metrics = metrics
+        self._seed = settings.idle_seed if settings.idle_seed is not None else random.getrandbits(31)
+        self._performer = Performer(avatar, engine, seed=self._seed, epoch=0)
+        self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
+        self._timeline = Timeline(budget_s=settings.render_budget_ms / 1000)
+        self._chunk_count = 0
+        self._fed_s = 0.0
+        self._ready: deque[Slot] = deque()
+        self._ready_event = asyncio.Event()
+        self._crop: npt.NDArray[np.uint8] | None = None
+        self._frame: npt.NDArray[np.uint8] | None = None
+        self._subscriptions: set[Subscription] = set()
+        self._listeners: set[Callable[[Event], None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
+        metrics.sessions.labels(self.state.value).inc()
+
+    @property
+    def avatar(self) -> Avatar:
+        """Who performs."""
+        return self._performer.avatar
+
+    @property
+    def avatar_name(self) -> str:
+        """The name of who performs."""
+        return self._performer.avatar.name
+
+    @property
+    def lookahead_s(self) -> float:
+        """By how much the returned sound is delayed for the model's look-ahead."""
+        return self._performer.chunks_after * CHUNK_S
+
+    def start(self) -> None:
+        """Set the clock's origin: from here on ticks leave. Calling it again changes nothing."""
+        if self.state is not State.CONNECTING:
+            return
+        self._set_state(State.IDLE)
+        self._fed_s = time.monotonic()
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"clock-{self.id}"),
+            asyncio.create_task(self._pulse(), name=f"pulse-{self.id}"),
+        ]
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take the next 40 ms of sound; what comes before `start` or after the end is dropped."""
+        if self.state not in (State.IDLE, State.SPEAKING):
+            return
+        now_s = time.monotonic()
+        self._fed_s = now_s
+        self._metrics.stage_wait.labels("sink").observe(max(0.0, now_s - chunk.arrived_s))
+        self._metrics.chunks.labels("filled" if chunk.synthetic else "received").inc()
+        index, self._chunk_count = self._chunk_count, self._chunk_count + 1
+        voiced = self._gate.push(chunk.samples)
+        due_s = self._timeline.due(index, now_s, silent=not voiced)
+        slot = self._performer.add(
+            Slot(index=index, chunk=chunk, epoch=self.epoch),
+            voiced=voiced and bool(self._subscriptions),
+            due_s=due_s,
+            deadline_s=due_s - _COMPOSE_S,
+        )
+        if slot is None:
+            return
+        self._ready.append(slot)
+        if len(self._ready) > _MAX_BACKLOG:
+            self._ready.popleft()
+            self._metrics.chunks.labels("late").inc()
+        self._ready_event.set()
+
+    def interrupt(self) -> None:
+        """Silence whatever is on its way, at once: a new epoch begins."""
+        if self.state is State.CLOSED:
+            return
+        self.epoch += 1
+        self._performer.interrupt(self.epoch)
+        self._gate.close()
+        for slot in self._ready:
+            slot.chunk, slot.voiced, slot.face = (
+                silent_chunk(slot.chunk.media_time_s, slot.chunk.arrived_s),
+                False,
+                None,
+            )
+        self._set_state(State.IDLE if self.state is State.SPEAKING else self.state)
+        self._emit({"type": "interrupted", "epoch": self.epoch})
+
+    async def set_avatar(self, name: str) -> None:
+        """Change who performs, between two ticks.
+
+        Raises:
+            UnknownAvatar: no avatar of that name; the present one stays.
+            InvalidAvatar: its package or its networks are broken; the present one stays.
+            SessionClosed: the session ended meanwhile.
+        """
+        avatar = await self._load(name)
+        if self.state is State.CLOSED:
+            raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
+        self.epoch += 1
+        former = self._performer
+        self._performer = Performer(avatar, self._engine, seed=self._seed, epoch=self.epoch)
+        self._crop = None
+        self._performer.succeed(former)
+        former.close()
+        self._emit({"type": "avatar", "name": avatar.name})
+
+    def subscribe(self) -> Subscription:
+        """Return a new iterator of ticks from now on.
+
+        Raises:
+            SessionClosed: the session has ended.
+        """
+        if self.state is State.CLOSED:
+            raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
+        subscription = Subscription(self._subscriptions.discard)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` with each event (`state`, `stats`, `avatar`, `interrupted`, `error`); returns how to stop it."""
+        self._listeners.add(callback)
+        return lambda: self._listeners.discard(callback)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the session's figures, JSON-ready."""
+        return {
+            "session_id": self.id,
+            "avatar": self.avatar_name,
+            "state": self.state.value,
+            "epoch": self.epoch,
+            "lookahead_ms": round(1000 * self.lookahead_s),
+            **self.figures.snapshot(),
+        }
+
+    async def aclose(self, reason: str) -> None:
+        """End the session; any further call waits for the same end."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason), name=f"close-{self.id}")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str) -> None:
+        self._set_state(State.CLOSED, reason=reason)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._performer.close()
+        for subscription in list(self._subscriptions):
+            subscription.close()
+        self._listeners.clear()
+        self._ready.clear()
+        self._metrics.sessions.labels(State.CLOSED.value).dec()
+        log.info(
+            "session ended session=%s reason=%s ticks=%d held=%d",
+            self.id,
+            reason,
+            self.figures.ticks,
+            self.figures.held,
+        )
+
+    def _set_state(self, state: State, **details: str) -> None:
+        if state is self.state:
+            return
+        self._metrics.sessions.labels(self.state.value).dec()
+        self._metrics.sessions.labels(state.value).inc()
+        self.state = state
+        self._emit({"type": "state", "state": state.value, "session_id": self.id, **details})
+
+    def _emit(self, event: Event) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except Exception:  # a listener's fault is not the session's end
+                log.exception("a listener failed session=%s event=%s", self.id, event.get("type"))
+
+    async def _run(self) -> None:
+        """The clock: one tick after the other, each at its time."""
+        tick_index = 0
+        stats_s = time.monotonic() + _STATS_INTERVAL_S
+        while True:
+            while not self._ready:
+                self._ready_event.clear()
+                await self._ready_event.wait()
+            slot = self._ready.popleft()
+            self._set_state(State.SPEAKING if slot.voiced else State.IDLE)
+            if self._subscriptions:
+                await self._show(slot, tick_index)
+            await _sleep_until(slot.due_s)
+            self._publish(slot, tick_index)
+            tick_index += 1
+            if time.monotonic() >= stats_s:
+                stats_s += _STATS_INTERVAL_S
+                self._emit({"type": "stats", **self.stats()})
+
+    async def _show(self, slot: Slot, tick_index: int) -> None:
+        """Make the picture of a tick, or keep the last one if there is no time for another."""
+        epoch = self.epoch
+        await self._choose_crop(slot)
+        if epoch != self.epoch:
+            self._crop = None  # interrupted meanwhile: nothing of the old epoch is shown
+        now_s = time.monotonic()
+        if self._frame is not None and now_s > slot.due_s and self._ready:
+            self._metrics.frames.labels("held").inc()
+            self.figures.held += 1
+            return
+        actor, crop, speaking = self._performer.actor, self._crop, slot.voiced
+        self._frame = await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._draw, actor.draw, tick_index, crop, speaking, now_s
+        )
+
+    async def _choose_crop(self, slot: Slot) -> None:
+        if slot.face is None:
+            self._crop = None
+            self.figures.idle += 1
+            self._metrics.frames.labels("idle").inc()
+            return
+        remaining_s = max(0.0, slot.due_s - _COMPOSE_S - time.monotonic())
+        done, _ = await asyncio.wait({slot.face}, timeout=remaining_s)
+        face = slot.face.result() if done and not slot.face.cancelled() else None
+        if face is not None and face.crop is not None:
+            self._crop = face.crop
+            self.figures.rendered += 1
+            return
+        if face is not None and face.error is not None:
+            self.figures.failed += 1
+            self._emit({"type": "error", "code": face.error.code, "message": face.error.message})
+            return
+        self.figures.held += 1
+        self._metrics.frames.labels("held").inc()
+
+    def _draw(
+        self,
+        draw: Callable[..., npt.NDArray[np.uint8]],
+        tick_index: int,
+        crop: npt.NDArray[np.uint8] | None,
+        speaking: bool,
+        queued_s: float,
+    ) -> npt.NDArray[np.uint8]:
+        """Compose one frame, on a media thread."""
+        started_s = time.monotonic()
+        self._metrics.stage_wait.labels("compose").observe(started_s - queued_s)
+        frame = draw(tick_index, crop, speaking=speaking)
+        self._metrics.stage_run.labels("compose").observe(time.monotonic() - started_s)
+        return frame
+
+    def _publish(self, slot: Slot, tick_index: int) -> None:
+        left_s = time.monotonic()
+        self.figures.record(left_s=left_s, due_s=slot.due_s, arrived_s=slot.chunk.arrived_s)
+        if self._frame is None:
+            return
+        tick = Tick(index=tick_index, sound=slot.chunk.sound, frame=self._frame, due_s=slot.due_s)
+        for subscription in list(self._subscriptions):
+            subscription.put(tick)
+
+    async def _pulse(self) -> None:
+        """Supply silence in real time while no sound comes: before the microphone, without one, and after it."""
+        while True:
+            await _sleep_until(self._fed_s + _STARVED_S)
+            next_s = self._fed_s + _STARVED_S
+            if time.monotonic() < next_s:
+                continue
+            fed_s = self._fed_s
+            next_s = time.monotonic()
+            while self._fed_s == fed_s:
+                self.feed(silent_chunk(media_time_s=next_s, arrived_s=time.monotonic()))
+                fed_s = self._fed_s
+                next_s += CHUNK_S
+                await _sleep_until(next_s)
+
+
+async def _sleep_until(time_s: float) -> None:
+    await asyncio.sleep(max(0.0, time_s - time.monotonic()))

@@ -1,0 +1,45 @@
+"""When each tick is due: a 25 Hz clock that follows the arrival of sound.
+
+The phase of a chunk is its arrival minus its place on an ideal 40 ms grid. The clock keeps to the latest phase seen
+lately, so ordinary jitter never makes a tick late, and creeps back when arrivals are early again. It thereby follows
+the sender's clock, whatever its drift, and changes speed by less than 2 % while somebody speaks.
+"""
+
+from __future__ import annotations
+
+from webrtc_avatar.audio.chunk import CHUNK_S
+
+_RECOVERY = 0.015
+_RECOVERY_IN_SILENCE = 0.10
+_MAX_DELAY_S = 0.5
+
+
+class Timeline:
+    """The clock of one session."""
+
+    def __init__(self, *, budget_s: float) -> None:
+        """Take the time that a tick gets between the arrival of its last chunk and its departure."""
+        self._budget_s = budget_s
+        self._phase_s: float | None = None
+
+    def due(self, index: int, arrived_s: float, *, silent: bool) -> float:
+        """Return when the tick that chunk `index` completes is due, on the clock of `arrived_s`.
+
+        Args:
+            index: number of the chunk that arrived; consecutive.
+            arrived_s: when it arrived, `time.monotonic()` seconds.
+            silent: nobody speaks, so the clock may recover faster unheard.
+        """
+        phase_s = arrived_s - index * CHUNK_S
+        if self._phase_s is None or phase_s > self._phase_s:
+            self._phase_s = phase_s
+        else:
+            early_s = self._phase_s - phase_s
+            self._phase_s -= early_s * (_RECOVERY_IN_SILENCE if silent else _RECOVERY)
+            # After a stall and the burst that follows it, half a second of delay is as much as anybody will bear.
+            self._phase_s = min(self._phase_s, phase_s + _MAX_DELAY_S)
+        return self._phase_s + index * CHUNK_S + self._budget_s
+
+    def reset(self) -> None:
+        """Forget the phase: the next chunk sets it anew."""
+        self._phase_s = None
