@@ -6,7 +6,7 @@ The contract of every model: `spec` (in the avatar's package), `encode_audio(win
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +75,7 @@ def _height_width(avatar: Avatar) -> tuple[int, int]:
     return bottom - top, right - left
 
 
-def _output(
-    network: Network, inputs: dict[str, npt.NDArray[np.float32]], name: str, avatar: str
-) -> npt.NDArray[np.generic]:  # type: ignore[type-arg]
+def _output(network: Network, inputs: dict[str, Floats], name: str, avatar: str) -> npt.NDArray[Any]:
     outputs = network(inputs)
     if name not in outputs:
         raise InvalidAvatar(

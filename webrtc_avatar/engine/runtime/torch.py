@@ -56,8 +56,7 @@ class TorchRuntime:
         """Build the module `architecture` and fill it from the file; see `Runtime.load`."""
         try:
             graph: Any = onnx.load_model_from_string(path.read_bytes()).graph
-            state = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
-            module = build(architecture, state)
+            module = build(architecture, {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer})
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise InvalidAvatar(
                 f"{path.name} does not hold the weights of a {architecture}: {str(error).splitlines()[0]}; export it again"
