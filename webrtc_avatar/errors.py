@@ -104,3 +104,17 @@ class PeerFailure(AvatarServerError):
 
     code = "peer_failure"
     status = 502
+
+
+class CannotListen(AvatarServerError):
+    """The address or the port to listen on cannot be used."""
+
+    code = "cannot_listen"
+    status = 503
+
+
+class InvalidSettings(AvatarServerError):
+    """A flag, an environment variable or a line of the settings file that cannot be followed."""
+
+    code = "invalid_settings"
+    status = 500

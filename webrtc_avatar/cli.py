@@ -1,0 +1,146 @@
+"""Commands and flags, nothing else. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from webrtc_avatar import __version__
+from webrtc_avatar.errors import AvatarServerError, InvalidSettings
+
+if TYPE_CHECKING:
+    from webrtc_avatar.settings import Settings
+
+app = typer.Typer(
+    help="A real-time avatar server: a voice in, a lip-synced face out, over WebRTC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_DELEGATED: dict[str, Any] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+}
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one [8080].")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port, reserved for a later release [50051].")] = None,
+    avatar: Annotated[str | None, typer.Option(help="The avatar of those who name none [iris].")] = None,
+    avatar_folder: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with more avatar packages; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    max_sessions: Annotated[int | None, typer.Option(help="Sessions at once [16].")] = None,
+    max_viewers: Annotated[int | None, typer.Option(help="Viewers of one session [64].")] = None,
+    ice_server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="URL of a STUN or TURN server, such as stun:stun.example.org; may be repeated."
+        ),
+    ] = None,
+    video_bitrate_bps: Annotated[int | None, typer.Option(help="Upper bound of the video bitrate.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N [auto].")] = None,
+    runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch [auto].")] = None,
+    engine_threads: Annotated[int | None, typer.Option(help="Threads of one model call on a CPU [1].")] = None,
+    media_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [2].")] = None,
+    drain_timeout_s: Annotated[float | None, typer.Option(help="How long SIGTERM waits for sessions [20].")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
+) -> None:
+    """Serve the pages and the avatars.
+
+    Every setting can also come from the environment (WEBRTC_AVATAR_PORT=…) or from a TOML file; flags win over the
+    environment, the environment over the file.
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "grpc_port": grpc_port,
+        "avatar": avatar,
+        "avatar_folders": avatar_folder or None,
+        "max_sessions": max_sessions,
+        "max_viewers": max_viewers,
+        "ice_servers": [{"urls": url} for url in ice_server] if ice_server else None,
+        "video_bitrate_bps": video_bitrate_bps,
+        "device": device,
+        "runtime": runtime,
+        "engine_threads": engine_threads,
+        "media_threads": media_threads,
+        "drain_timeout_s": drain_timeout_s,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    try:
+        settings = load_settings(config, {name: value for name, value in flags.items() if value is not None})
+        from webrtc_avatar import log
+
+        log.configure(settings)
+        from webrtc_avatar.server.serve import serve as run
+
+        run(settings)
+    except AvatarServerError as error:
+        _fail(error)
+
+
+@app.command(**_DELEGATED)
+def peer(context: typer.Context) -> None:
+    """Join a server as a headless peer: send a sound file, record and measure what comes back."""
+    from webrtc_avatar.client.cli import peer_app
+
+    peer_app(args=context.args, prog_name="webrtc-avatar peer")
+
+
+@app.command(**_DELEGATED)
+def bench(context: typer.Context) -> None:
+    """Measure: `bench live` runs a server and peers, and prints a table."""
+    from webrtc_avatar.client.cli import bench_app
+
+    bench_app(args=context.args, prog_name="webrtc-avatar bench")
+
+
+def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """Return the settings of flags, environment and file.
+
+    Raises:
+        InvalidSettings: one of them has a value that cannot be, or a name that does not exist.
+    """
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from webrtc_avatar.settings import Settings
+
+    if config is not None and not config.is_file():
+        raise InvalidSettings(f"there is no settings file {config}; check the path given to --config")
+    try:
+        return Settings.from_file(config, **flags) if config is not None else Settings(**flags)
+    except ValidationError as error:
+        faults = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
+        raise InvalidSettings(f"settings cannot be followed: {faults}") from error
+    except (SettingsError, ValueError, OSError) as error:
+        raise InvalidSettings(f"settings cannot be read: {error}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "settings"
+
+
+def _fail(error: AvatarServerError) -> NoReturn:
+    print(f"webrtc-avatar: {error.message}", file=sys.stderr)
+    raise typer.Exit(1) from error

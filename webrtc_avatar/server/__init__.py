@@ -1,0 +1,1 @@
+"""The HTTP server: signalling, viewers, pages, monitoring; wires all rooms together."""

@@ -1,0 +1,67 @@
+"""The HTTP application: makes the rooms, wires them together, and takes them down in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+from aiohttp import web
+
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.engine import Engine
+from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.server import middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server.stage import Stages
+from webrtc_avatar.session import SessionManager
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOOP_THREADS = 4
+"""Threads for what asyncio and its libraries hand to the default executor: files, names, posters."""
+
+
+def create_app(settings: Settings) -> web.Application:
+    """Return the application of one server; its start-up loads the default avatar, its clean-up ends all sessions.
+
+    Start-up raises UnknownAvatar, InvalidAvatar or EngineFailure where the settings cannot be followed.
+    """
+    app = web.Application(
+        middlewares=[middleware.errors_as_json, middleware.own_pages_only],
+        client_max_size=settings.max_request_bytes,
+    )
+    app[signalling.SETTINGS] = settings
+    app[middleware.METRICS] = Metrics()
+    app.on_response_prepare.append(middleware.add_headers)
+    monitoring.add_routes(app)
+    signalling.add_routes(app)
+    whep.add_routes(app)
+    pages.add_routes(app)
+    app.cleanup_ctx.append(_rooms)
+    return app
+
+
+async def _rooms(app: web.Application) -> AsyncIterator[None]:
+    """Make engine, sessions and stages; take them down again."""
+    settings, metrics = app[signalling.SETTINGS], app[middleware.METRICS]
+    cv2.setNumThreads(1)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_LOOP_THREADS, thread_name_prefix="loop"))
+    pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="media")
+    engine = Engine(settings, metrics)
+    engine.start()
+    library = Library(settings.avatar_folders)
+    manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
+    stages = Stages(manager, settings, metrics)
+    app[signalling.LIBRARY] = library
+    app[signalling.STAGES] = stages
+    try:
+        await manager.load(settings.avatar)
+        yield
+    finally:
+        await stages.aclose("server shutting down")
+        engine.close()
+        pool.shutdown()

@@ -1,0 +1,98 @@
+"""Where errors become HTTP answers, and what every answer carries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from webrtc_avatar.errors import AvatarServerError, ServerFull
+from webrtc_avatar.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+METRICS = web.AppKey("metrics", Metrics)
+
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "media-src 'self' blob: mediastream:; connect-src 'self'; worker-src 'self' blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'"
+    ),
+}
+
+_CODES = {
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media",
+}
+
+
+def error_response(error: AvatarServerError) -> web.Response:
+    """Return the JSON answer of a typed error; a full server says when to come again."""
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, ServerFull) else {}
+    return _json_error(error.status, error.code, error.message, headers)
+
+
+def _json_error(status: int, code: str, message: str, headers: dict[str, str]) -> web.Response:
+    body = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
+    return web.Response(status=status, text=body, content_type="application/json", headers=headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error as `{"error": {"code", "message"}}`; count what is refused at the door."""
+    try:
+        return await handler(request)
+    except AvatarServerError as error:
+        if request.method == "POST":
+            request.app[METRICS].sessions_refused.labels(error.code).inc()
+        level = logging.ERROR if error.status == 500 else logging.INFO
+        log.log(level, "refused %s %s: %s", request.method, request.path, error.message, extra={"code": error.code})
+        return error_response(error)
+    except web.HTTPException as answer:
+        if answer.status < 400:
+            raise
+        headers = {name: value for name, value in answer.headers.items() if name in ("Allow", "Location")}
+        message = _message(request, answer)
+        return _json_error(answer.status, _CODES.get(answer.status, "http_error"), message, headers)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _json_error(500, "internal", "the server failed on this request; its log says why", {})
+
+
+def _message(request: web.Request, answer: web.HTTPException) -> str:
+    if isinstance(answer, web.HTTPRequestEntityTooLarge):
+        return f"{answer.text}; send a smaller body or raise max_request_bytes"
+    if answer.status == 404:
+        return f"there is nothing at {request.path}"
+    if answer.status == 405:
+        return f"{request.method} is not possible at {request.path}; allowed: {answer.headers.get('Allow', 'nothing')}"
+    return answer.text or answer.reason
+
+
+@web.middleware
+async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what another site's page makes a visitor's browser send; watching (WHEP) is open to other sites."""
+    cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
+    if cross_site and request.method not in _SAFE_METHODS and not request.path.startswith("/whep/"):
+        raise web.HTTPForbidden(text="this request comes from another site's page; open this server's own page")
+    return await handler(request)
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Put the headers that keep a browser careful on every answer."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,52 @@
+"""The pages: files of `web/` and nothing else, and a poster of each avatar."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import cv2
+from aiohttp import web
+
+from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.server.signalling import LIBRARY
+
+FOLDER = Path(__file__).resolve().parents[2] / "web"
+
+_POSTER_QUALITY = 88
+
+
+async def index(_request: web.Request) -> web.StreamResponse:
+    """Answer the page for the microphone."""
+    return web.FileResponse(FOLDER / "index.html")
+
+
+async def poster(request: web.Request) -> web.Response:
+    """Answer a still picture of an avatar at rest, as JPEG."""
+    loop = asyncio.get_running_loop()
+    body = await loop.run_in_executor(None, _draw_poster, request.app[LIBRARY], request.match_info["name"])
+    return web.Response(body=body, content_type="image/jpeg", headers={"Cache-Control": "max-age=300"})
+
+
+def _draw_poster(library: Library, name: str) -> bytes:
+    picture = Actor(library.get(name), seed=0).draw(0, None, speaking=False)
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY]
+    )
+    return bytes(encoded.tobytes())
+
+
+async def _revalidate(_request: web.Request, response: web.StreamResponse) -> None:
+    """Let browsers keep pages, but ask whether they changed."""
+    if isinstance(response, web.FileResponse):
+        response.headers.setdefault("Cache-Control", "no-cache")
+
+
+def add_routes(app: web.Application) -> None:
+    """Add the pages; last, because their pattern takes every path that is left."""
+    app.router.add_get("/", index)
+    app.router.add_get("/api/avatars/{name}/poster", poster)
+    if FOLDER.is_dir():
+        app.router.add_static("/", FOLDER, show_index=False, follow_symlinks=False)
+    app.on_response_prepare.append(_revalidate)

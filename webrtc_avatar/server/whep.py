@@ -1,0 +1,67 @@
+"""Watching a session: WebRTC-HTTP egress. SDP in, SDP and `Location` out, `DELETE` there ends it.
+
+Source: draft-ietf-wish-whep, which shares its HTTP with RFC 9725 (WHIP). Trickle `PATCH` and ETag are not offered: all
+candidates are in the answer.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from webrtc_avatar.errors import UnsupportedMedia
+from webrtc_avatar.log import session_context
+from webrtc_avatar.server.negotiation import read_offer
+from webrtc_avatar.server.signalling import SETTINGS, STAGES
+
+_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Location, Retry-After"}
+_SDP = "application/sdp"
+
+
+async def watch(request: web.Request) -> web.Response:
+    """Take a viewer's offer; answer 201 with the SDP and where to end it."""
+    if request.content_type != _SDP:
+        raise UnsupportedMedia(f"expected Content-Type: {_SDP}; got {request.content_type!r}")
+    session_id = request.match_info["session_id"]
+    stage = request.app[STAGES].get(session_id)
+    offer = read_offer(await request.text(), request.app[SETTINGS].video_codecs)
+    with session_context(session_id):
+        viewer_id, answer = await stage.add_viewer(offer)
+    return web.Response(
+        status=201, text=answer, content_type=_SDP, headers={"Location": f"/whep/{session_id}/{viewer_id}"}
+    )
+
+
+async def leave(request: web.Request) -> web.Response:
+    """End a viewer."""
+    stage = request.app[STAGES].get(request.match_info["session_id"])
+    await stage.remove_viewer(request.match_info["viewer_id"])
+    return web.Response(status=200)
+
+
+async def preflight(request: web.Request) -> web.Response:
+    """Allow players on other sites to ask."""
+    methods = "POST" if "viewer_id" not in request.match_info else "DELETE"
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": f"{methods}, OPTIONS",
+            "Access-Control-Allow-Headers": "Content-Type, Authorization",
+            "Access-Control-Max-Age": "600",
+            "Accept-Post": _SDP,
+        },
+    )
+
+
+async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of other sites read what WHEP answers, errors included."""
+    if request.path.startswith("/whep/"):
+        response.headers.update(_CORS)
+
+
+def add_routes(app: web.Application) -> None:
+    """Add the endpoints of viewers."""
+    app.router.add_post("/whep/{session_id}", watch)
+    app.router.add_options("/whep/{session_id}", preflight)
+    app.router.add_delete("/whep/{session_id}/{viewer_id}", leave)
+    app.router.add_options("/whep/{session_id}/{viewer_id}", preflight)
+    app.on_response_prepare.append(add_cors)
