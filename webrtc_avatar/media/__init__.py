@@ -1,0 +1,1 @@
+"""Media in and out: the microphone's packets become chunks, ticks become packets that are encoded once for all viewers."""
