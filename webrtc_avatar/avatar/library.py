@@ -1,0 +1,119 @@
+"""The avatars that are installed, by name. One broken package never hides the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from webrtc_avatar.avatar.manifest import MANIFEST_NAME, read_manifest
+from webrtc_avatar.avatar.package import Avatar, load_avatar
+from webrtc_avatar.errors import InvalidAvatar, UnknownAvatar
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarInfo:
+    """What a visitor needs to choose an avatar.
+
+    Attributes:
+        name: what to ask for.
+        title: name for people.
+        size: width and height of its frames in pixels.
+    """
+
+    name: str
+    title: str
+    size: int
+
+
+def default_folders() -> list[Path]:
+    """Return the folders with the avatars that ship with the project.
+
+    In a checkout, which an editable install runs from, that is `models/` at its root. A built distribution that wants
+    to bring avatars puts them into `webrtc_avatar/models/`, which goes first.
+    """
+    package = Path(__file__).resolve().parents[1]
+    return [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
+
+
+class Library:
+    """Finds packages when made, loads each on first use and keeps it; any thread may call it."""
+
+    def __init__(self, folders: Sequence[Path] = (), *, shipped: bool = True) -> None:
+        """Look for packages one level below each folder.
+
+        Args:
+            folders: searched in this order; of two avatars with one name the first is taken. A folder that cannot be
+                listed is skipped with a warning.
+            shipped: search `default_folders()` too, last.
+        """
+        self._lock = threading.Lock()
+        self._infos: dict[str, AvatarInfo] = {}
+        self._paths: dict[str, Path] = {}
+        self._loaded: dict[str, Avatar] = {}
+        self._broken: dict[Path, str] = {}
+        for folder in (*folders, *(default_folders() if shipped else ())):
+            self._scan(folder)
+
+    def infos(self) -> list[AvatarInfo]:
+        """Return the avatars whose `avatar.toml` is sound and that have not failed to load, by name."""
+        with self._lock:
+            return [self._infos[name] for name in self._usable()]
+
+    def broken(self) -> dict[Path, str]:
+        """Return what is wrong with each package that cannot be used, by its folder. For the operator, not visitors."""
+        with self._lock:
+            return dict(self._broken)
+
+    def get(self, name: str) -> Avatar:
+        """Return an avatar, loading it if nobody has asked for it yet.
+
+        Raises:
+            UnknownAvatar: there is none of that name; the message tells which there are.
+            InvalidAvatar: its package is broken; the message tells how.
+        """
+        with self._lock:
+            if name in self._loaded:
+                return self._loaded[name]
+            folder = self._paths.get(name)
+            if folder is None:
+                known = ", ".join(self._usable()) or "none"
+                raise UnknownAvatar(f"there is no avatar {name[:64]!r}; installed: {known}")
+            if folder in self._broken:
+                raise InvalidAvatar(self._broken[folder])
+            try:
+                avatar = load_avatar(folder)
+            except InvalidAvatar as error:
+                self._note_broken(folder, error)
+                raise
+            self._loaded[name] = avatar
+            return avatar
+
+    def _usable(self) -> list[str]:
+        return sorted(name for name, folder in self._paths.items() if folder not in self._broken)
+
+    def _scan(self, folder: Path) -> None:
+        try:
+            packages = sorted(path for path in folder.iterdir() if (path / MANIFEST_NAME).is_file())
+        except OSError as error:
+            _log.warning("avatar folder skipped folder=%s reason=%s", folder, error.strerror)
+            return
+        for package in packages:
+            try:
+                manifest = read_manifest(package)
+            except InvalidAvatar as error:
+                self._note_broken(package, error)
+                continue
+            if manifest.name in self._infos:
+                _log.info("avatar skipped name=%s folder=%s reason=name_taken", manifest.name, package)
+                continue
+            self._infos[manifest.name] = AvatarInfo(manifest.name, manifest.title, manifest.frame_size)
+            self._paths[manifest.name] = package
+
+    def _note_broken(self, folder: Path, error: InvalidAvatar) -> None:
+        self._broken[folder] = error.message
+        _log.error("avatar broken folder=%s reason=%s", folder, error.message)

@@ -1,0 +1,1 @@
+"""One file a network; their weights live in `models/`."""

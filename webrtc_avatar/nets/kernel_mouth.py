@@ -1,0 +1,68 @@
+"""Mouth weights to the mouth's picture by kernel ridge regression onto principal components.
+
+A mouth is compared to the rendered ones by a Gaussian of the distance of their weights (Rasmussen and Williams,
+"Gaussian Processes for Machine Learning", 2006, 2.2); the similarities give the strengths of a few principal components
+(Turk and Pentland, "Eigenfaces for Recognition", 1991), which are added to the mean picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+STATE = ("scale", "known", "coefficients", "basis", "mean")
+"""Names of the buffers and of the ONNX file's initializers."""
+
+
+class KernelMouth(nn.Module):
+    """weights float32 (batch, weights) -> crop uint8 (batch, height, width, 3) BGR.
+
+    Buffers:
+        scale: float32 (weights,), 1 / (length scale * sqrt(2)) of each weight, so that similarity is exp(-distance^2).
+        known: float32 (samples, weights), the rendered mouths' weights times `scale`.
+        coefficients: float32 (samples, components).
+        basis: float16 (components, height * width * 3), in grey levels; the sums are made in float32.
+        mean: float32 (height, width, 3), grey levels.
+    """
+
+    scale: torch.Tensor
+    known: torch.Tensor
+    coefficients: torch.Tensor
+    basis: torch.Tensor
+    mean: torch.Tensor
+
+    def __init__(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Take the buffers by name; the sizes are theirs.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: their shapes do not fit each other.
+        """
+        super().__init__()
+        for name in STATE:
+            self.register_buffer(name, torch.from_numpy(np.array(arrays[name])))
+        samples, weights = self.known.shape
+        components, pixels = self.basis.shape
+        fits = self.scale.shape == (weights,) and self.coefficients.shape == (samples, components)
+        if not fits or self.mean.ndim != 3 or self.mean.shape[2] != 3 or self.mean.numel() != pixels:
+            shapes = {name: tuple(getattr(self, name).shape) for name in STATE}
+            raise ValueError(f"the shapes of a kernel mouth do not fit each other: {shapes}")
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> KernelMouth:
+        """Return a mouth with these buffers; others, such as an exported graph's constants, are ignored."""
+        return cls(arrays)
+
+    def levels(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return float32 (batch, height, width, 3) grey levels, neither rounded nor limited to 0..255."""
+        distance = (((weights * self.scale)[:, None] - self.known) ** 2).sum(-1)
+        strengths = torch.exp(-distance) @ self.coefficients
+        return (strengths @ self.basis.float()).view(-1, *self.mean.shape) + self.mean
+
+    def forward(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the crops, rounded half to even."""
+        return self.levels(weights).clamp(0, 255).round().to(torch.uint8)
