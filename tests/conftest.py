@@ -1,0 +1,34 @@
+"""What tests of several rooms share: real recorded speech."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.system_parts import SPEECH_FOLDER, SYSTEM_PARTS, packages
+
+
+def _absent(path: str) -> None:
+    """Skip where a developer has not installed a part; fail in continuous integration, where it must be there."""
+    part = next(part for part in SYSTEM_PARTS if part.path == path)
+    reason = f"{part.title} is not installed: python run.py test installs {packages([part], 'debian')[0]} on Debian"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def speech_folder() -> Path:
+    """Five recordings of one reader of "Sense and Sensibility": WAV, 16 kHz, mono, int16, 3 to 30 s each."""
+    folder = Path(SPEECH_FOLDER)
+    if not folder.is_dir():
+        _absent(SPEECH_FOLDER)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech_wav(speech_folder: Path) -> Path:
+    """One of the recordings: a few seconds of a human voice."""
+    return speech_folder / "sense_and_sensibility_01_austen_64kb-0870.wav"
