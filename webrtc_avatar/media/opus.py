@@ -38,11 +38,8 @@ def packet_samples(payload: bytes) -> int:
         frame = (480, 960)[config & 1]
     else:
         frame = (120, 240, 480, 960)[config & 3]
-    if code == 3:
-        count = payload[1] & 63 if len(payload) > 1 else 0
-    else:
-        count = 1 if code == 0 else 2
-    samples = frame * count
+    coded_count = payload[1] & 63 if len(payload) > 1 else 0
+    samples = frame * (1, 2, 2, coded_count)[code]
     return samples if samples <= _MAX_PACKET_SAMPLES else 0
 
 

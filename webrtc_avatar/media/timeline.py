@@ -72,7 +72,11 @@ class MediaTimeline:
         assert self._origin is not None
         ahead = self._last - self._origin - self.position
         passed_s = now_s - self._placed_s
-        if abs(ahead) > _JUMP_SAMPLES or ahead / SOUND_RATE_HZ > passed_s + _AHEAD_S or self._stays_behind(ahead, samples, now_s):
+        if (
+            abs(ahead) > _JUMP_SAMPLES
+            or ahead / SOUND_RATE_HZ > passed_s + _AHEAD_S
+            or self._stays_behind(ahead, samples, now_s)
+        ):
             self._anchor(timestamp)
             ahead = 0
         self._placed_s = now_s
