@@ -127,7 +127,7 @@ class Connection:
             if sends:
                 self._broadcast.send_audio(transceiver.sender)
             if receives:
-                self._sink = MicrophoneSink(self._session.feed, self._metrics)
+                self._sink = MicrophoneSink(self._session.feed, metrics=self._metrics)
                 self._sink.attach(transceiver.receiver)
         elif offer.video_codec is not None:
             transceiver.setCodecPreferences(negotiation.codec_preferences(offer.video_codec))
@@ -158,6 +158,8 @@ class Connection:
         if state == "connected" and not self._connected:
             self._connected = True
             self._on_connected()
+            if self._sink is not None:
+                self._sink.start()
         elif state in ("failed", "closed"):
             self._leave("the peer left" if self._connected else "no connection to the peer came about")
 

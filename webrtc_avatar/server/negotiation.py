@@ -6,6 +6,8 @@ Source: RFC 8829 (JSEP), RFC 8843 (BUNDLE: the transport attributes of the tagge
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -95,13 +97,21 @@ def opus_preferences() -> list[RTCRtpCodecCapability]:
     return [item for item in RTCRtpSender.getCapabilities("audio").codecs if item.name.lower() == "opus"]
 
 
-def _parse(text: str) -> SessionDescription:
+@contextmanager
+def _hostile_text() -> Iterator[None]:
+    """Turn whatever aiortc's SDP code stumbles over into an answer."""
     try:
-        parsed = SessionDescription.parse(text)
-    except Exception as error:  # the parser meets hostile text and raises whatever it stumbles over
+        yield
+    except Exception as error:
         raise InvalidRequest(
-            f"the SDP cannot be parsed ({type(error).__name__}: {error}); send the peer connection's local description as it is"
+            f"the SDP cannot be parsed ({type(error).__name__}: {error!s:.120}); "
+            "send the peer connection's local description as it is"
         ) from error
+
+
+def _parse(text: str) -> SessionDescription:
+    with _hostile_text():
+        parsed = SessionDescription.parse(text)
     if not parsed.media:
         raise InvalidRequest("the SDP has no media section; expected an offer with audio and video (lines m=…)")
     if len(parsed.media) > MAX_SECTIONS:
@@ -158,16 +168,12 @@ def _normalised(parsed: SessionDescription, primary: MediaDescription) -> RTCSes
     for media in parsed.media:
         media.ice, media.dtls = primary.ice, primary.dtls
         media.direction = media.direction or "sendrecv"
-        if media is not primary:
-            media.ice_candidates = []
+        media.host = "0.0.0.0"
+        media.ice_candidates, media.ice_candidates_complete = [], False
         if media.kind != "application":
             media.rtcp_port, media.rtcp_host = 9, "0.0.0.0"
-    candidates, primary.ice_candidates = primary.ice_candidates, []
-    for media in parsed.media:
-        media.ice_candidates_complete = False
-    text = str(parsed)
-    primary.ice_candidates = candidates
-    return RTCSessionDescription(sdp=text, type="offer")
+    with _hostile_text():
+        return RTCSessionDescription(sdp=str(parsed), type="offer")
 
 
 def _is_address(text: str | None) -> TypeGuard[str]:

@@ -22,6 +22,18 @@ async def index(_request: web.Request) -> web.StreamResponse:
     return web.FileResponse(FOLDER / "index.html")
 
 
+async def page(request: web.Request) -> web.StreamResponse:
+    """Answer a file of `web/`; whatever else a path may point at is not there."""
+    try:
+        path = (FOLDER / request.match_info["path"]).resolve()
+        known = path.is_relative_to(FOLDER) and path.is_file()
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise web.HTTPNotFound
+    return web.FileResponse(path)
+
+
 async def poster(request: web.Request) -> web.Response:
     """Answer a still picture of an avatar at rest, as JPEG."""
     loop = asyncio.get_running_loop()
@@ -47,6 +59,5 @@ def add_routes(app: web.Application) -> None:
     """Add the pages; last, because their pattern takes every path that is left."""
     app.router.add_get("/", index)
     app.router.add_get("/api/avatars/{name}/poster", poster)
-    if FOLDER.is_dir():
-        app.router.add_static("/", FOLDER, show_index=False, follow_symlinks=False)
+    app.router.add_get("/{path:(?!api/|whep/|offer$).+}", page)
     app.on_response_prepare.append(_revalidate)

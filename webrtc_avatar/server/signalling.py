@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -27,10 +28,7 @@ async def config(request: web.Request) -> web.Response:
     return web.json_response(
         {
             "ice_servers": [server.model_dump(exclude_none=True) for server in settings.ice_servers],
-            "avatars": [
-                {"name": info.name, "title": info.title, "size": info.frame_size}
-                for info in request.app[LIBRARY].names()
-            ],
+            "avatars": [asdict(info) for info in request.app[LIBRARY].infos()],
             "default_avatar": settings.avatar,
             "version": __version__,
         }

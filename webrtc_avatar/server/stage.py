@@ -224,10 +224,10 @@ class Stages:
         """Return an open stage.
 
         Raises:
-            UnknownSession: there is none with that id.
+            UnknownSession: there is none with that id, or it is ending.
         """
         stage = self._stages.get(session_id)
-        if stage is None:
+        if stage is None or stage.session.state is State.CLOSED:
             raise UnknownSession(f"no session {session_id[:64]!r}; it may have ended: open one with POST /offer")
         return stage
 
@@ -237,7 +237,8 @@ class Stages:
         Raises:
             UnknownSession: there is none with that id.
         """
-        self.get(session_id)
+        if session_id not in self._tasks:
+            self.get(session_id)
         await asyncio.shield(self._close_soon(session_id, reason))
 
     async def drain(self) -> None:
