@@ -48,6 +48,17 @@ class VisemeModel:
         self._check()
 
     def _check(self) -> None:
+        try:
+            self._check_shapes()
+        except InvalidAvatar:
+            raise
+        except Exception as error:  # what a network that is another one raises depends on the runtime
+            raise InvalidAvatar(
+                f"avatar {self._name!r}: its networks do not run: {str(error).splitlines()[0]}; "
+                "check that [model] ear and mouth name the right files"
+            ) from error
+
+    def _check_shapes(self) -> None:
         weights = self.encode_audio(np.zeros((1, MEL_WINDOW, MEL_BANDS), np.float32))
         if weights.shape != (1, self._weight_count):
             raise InvalidAvatar(

@@ -57,7 +57,7 @@ class TorchRuntime:
         try:
             graph: Any = onnx.load_model_from_string(path.read_bytes()).graph
             module = build(architecture, {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer})
-        except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        except Exception as error:  # protobuf, torch and the module each have their own
             raise InvalidAvatar(
                 f"{path.name} does not hold the weights of a {architecture}: {str(error).splitlines()[0]}; export it again"
             ) from error
