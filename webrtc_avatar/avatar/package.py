@@ -65,7 +65,7 @@ class EyeCrop:
     squint: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Avatar:
     """A loaded package; nothing in it changes, so any number of sessions and threads share one.
 

@@ -1,0 +1,101 @@
+"""Draws an avatar's frames: the plate, living eyes, the mouth that the model made, and a head that sways and breathes.
+
+The order is eyes, mouth, warp: crops fit the still plate. Costs about a millisecond for 512x512 on one thread, nearly all of it
+in OpenCV, which releases the interpreter's lock meanwhile. OpenCV starts a thread per core unless told otherwise: a process that draws calls
+`cv2.setNumThreads(1)` when it starts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
+from webrtc_avatar.avatar.compose import Picture, i420, paste, planes, put
+from webrtc_avatar.avatar.idle import Idle
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.stage import stage_of
+from webrtc_avatar.avatar.warp import Warp
+from webrtc_avatar.errors import EngineFailure
+
+FADE_IN_FRAMES = 2
+"""From the resting mouth to the model's."""
+
+FADE_OUT_FRAMES = 5
+"""From the model's last mouth to the resting one."""
+
+LIVELY_S = 0.5
+"""Time constant, of each of two in a row, of growing livelier when speech begins and calmer when it ends."""
+
+
+class Actor:
+    """One session's face. One call at a time, from any thread.
+
+    Args:
+        avatar: the loaded package.
+        seed: decides blinks, glances and sway; equal seeds and equal calls draw equal frames.
+
+    Raises:
+        InvalidAvatar: if the avatar's flow is unusable.
+    """
+
+    def __init__(self, avatar: Avatar, *, seed: int) -> None:
+        self._stage = stage_of(avatar)
+        self._idle = Idle(seed)
+        self._warp = Warp(avatar.flow, avatar.frame_size) if avatar.flow else None
+        self._still = np.empty_like(self._stage.plate)
+        self._mouth: Picture | None = None
+        self._mouth_share = 0.0
+        self._livelier = self._liveliness = 0.0
+        self._tick: int | None = None
+
+    def draw(self, tick: int, crop: Picture | None, *, speaking: bool) -> Picture:
+        """Draw the frame of a tick.
+
+        Args:
+            tick: frames of 1/25 s since the session's origin; ticks may be skipped.
+            crop: the mouth, uint8 BGR of the mouth box's size, or None for the resting mouth.
+            speaking: moves the head a little more; changes gently.
+
+        Returns:
+            A new I420 picture, uint8 (frame_size * 3 / 2, frame_size).
+
+        Raises:
+            EngineFailure: if the crop does not have the mouth box's size.
+        """
+        ticks = 1 if self._tick is None else max(tick - self._tick, 1)
+        self._tick = tick
+        self._quicken(ticks, 1.0 if speaking else 0.0)
+        self._show_mouth(ticks, crop)
+        pose = self._idle.pose(tick, self._liveliness)
+        np.copyto(self._still, self._stage.plate)
+        still = planes(self._still)
+        put(still, self._stage.eye_box, self._stage.eyes(pose.look))
+        if self._mouth is not None:
+            paste(still, self._stage.mouth_box, self._mouth, self._stage.mouth_feather, weight=self._mouth_share)
+        if self._warp is None:
+            return self._still.copy()
+        frame = np.empty_like(self._still)
+        self._warp.move(still, planes(frame), pose.yaw, pose.pitch, pose.roll, pose.breath)
+        return frame
+
+    def _quicken(self, ticks: int, target: float) -> None:
+        stay = math.exp(-ticks / (FRAME_RATE_HZ * LIVELY_S))
+        self._livelier = target + (self._livelier - target) * stay
+        self._liveliness = self._livelier + (self._liveliness - self._livelier) * stay
+
+    def _show_mouth(self, ticks: int, crop: Picture | None) -> None:
+        if crop is None:
+            self._mouth_share = max(self._mouth_share - ticks / FADE_OUT_FRAMES, 0.0)
+            if self._mouth_share == 0.0:
+                self._mouth = None
+            return
+        box = self._stage.mouth_box
+        if crop.shape != (box.height, box.width, 3) or crop.dtype != np.uint8:
+            raise EngineFailure(
+                f"a mouth for {box} is BGR uint8 ({box.height}, {box.width}, 3); got {crop.dtype} {crop.shape}; "
+                f"the avatar's mouth network and its mouth box do not fit each other"
+            )
+        self._mouth = i420(crop)
+        self._mouth_share = min(self._mouth_share + ticks / FADE_IN_FRAMES, 1.0)
