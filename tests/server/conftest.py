@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from tests.server.peer import Peer, read_speech
 from webrtc_avatar.avatar.library import default_folders
 from webrtc_avatar.server.app import create_app
-from webrtc_avatar.server.signalling import STAGES
+from webrtc_avatar.server.signalling import LIVE
 from webrtc_avatar.settings import Settings
 
 
@@ -25,8 +25,8 @@ class Server:
         self.client = client
 
     @property
-    def stages(self):
-        return self.client.app[STAGES]
+    def live(self):
+        return self.client.app[LIVE]
 
     def metric(self, name, **labels):
         from webrtc_avatar.server.middleware import METRICS
@@ -36,13 +36,13 @@ class Server:
     def ended(self, session_id):
         """Return a future of the reason for which a session ends."""
         future = asyncio.get_running_loop().create_future()
-        stage = self.stages.get(session_id)
+        live = self.live.get(session_id)
 
         def on_event(event):
             if event.get("state") == "closed" and not future.done():
                 future.set_result(event["reason"])
 
-        stage.session.listen(on_event)
+        live.session.listen(on_event)
         return future
 
 

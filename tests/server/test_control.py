@@ -21,7 +21,18 @@ async def test_a_ping_comes_back_with_what_it_carried(joined):
 
 @pytest.mark.parametrize(
     "message",
-    ["{", "[]", '"text"', "null", "{}", '{"type": 5}', '{"type": "dance"}', '{"type": "avatar"}', "[" * 4000, "x" * 5000],
+    [
+        "{",
+        "[]",
+        '"text"',
+        "null",
+        "{}",
+        '{"type": 5}',
+        '{"type": "dance"}',
+        '{"type": "avatar"}',
+        "[" * 4000,
+        "x" * 5000,
+    ],
 )
 async def test_a_message_that_makes_no_sense_is_answered_with_an_error(joined, message):
     joined.send(message)

@@ -32,8 +32,8 @@ async def test_a_peer_that_vanishes_ends_its_session(start, make_peer):
     await peer.until(lambda: peer.pictures)
     await peer.vanish()
     assert "nothing arrived" in await asyncio.wait_for(ended, 10)
-    await server.stages.aclose("test over")
-    assert len(server.stages) == 0
+    await server.live.aclose("test over")
+    assert len(server.live) == 0
 
 
 def test_by_default_a_vanished_peer_is_noticed_within_ten_seconds():
@@ -47,9 +47,9 @@ async def test_a_viewer_that_vanishes_frees_its_place(start, make_peer):
     await viewer.watch(session_id)
     await viewer.until(lambda: viewer.pictures)
     await viewer.vanish()
-    stage = server.stages.get(session_id)
+    live = server.live.get(session_id)
     async with asyncio.timeout(10):
-        while stage.viewers:
+        while live.viewers:
             speaker.pictures.clear()
             await speaker.until(lambda: speaker.pictures)
     assert server.metric("webrtc_avatar_viewers") == 0
@@ -65,7 +65,7 @@ async def test_a_peer_that_only_watches_is_not_taken_for_vanished(start, make_pe
         await viewer.until(lambda: viewer.pictures)
         seen += viewer.pictures
         viewer.pictures.clear()
-    assert server.stages.get(session_id).viewers == 1
+    assert server.live.get(session_id).viewers == 1
 
 
 async def test_a_peer_that_never_connects_is_given_up(start, make_peer):
@@ -81,4 +81,4 @@ async def test_the_server_goes_down_with_sessions_open(start, make_peer):
     await peer.join()
     await peer.until(lambda: peer.pictures)
     await server.client.close()
-    assert len(server.stages) == 0
+    assert len(server.live) == 0

@@ -11,7 +11,7 @@ async def test_health_and_readiness(server):
 
 
 async def test_a_draining_server_is_healthy_but_not_ready(server):
-    await server.stages.aclose("draining")
+    await server.live.aclose("draining")
     assert (await server.client.get("/health")).status == 200
     assert (await server.client.get("/ready")).status == 503
     response = await server.client.post("/api/sessions")

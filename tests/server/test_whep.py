@@ -62,7 +62,7 @@ async def test_requests_that_are_no_offer_are_refused(server, speaker):
     assert await error_of(await server.client.post(url, data="hello", headers=SDP)) == (400, "invalid_request")
     assert await error_of(await server.client.post("/whep/none", data="v=0", headers=SDP)) == (404, "unknown_session")
     assert await error_of(await server.client.delete(url + "/none")) == (404, "unknown_session")
-    assert server.stages.get(speaker.session_id).viewers == 0
+    assert server.live.get(speaker.session_id).viewers == 0
 
 
 async def test_trickle_is_declined_with_what_is_allowed(server, speaker):
@@ -124,9 +124,7 @@ async def test_a_picture_without_sound_can_be_watched(server, speaker, make_peer
     silent.addTransceiver("video", "recvonly")
     silent.on("track", viewer._on_track)
     await silent.setLocalDescription()
-    response = await server.client.post(
-        f"/whep/{speaker.session_id}", data=silent.localDescription.sdp, headers=SDP
-    )
+    response = await server.client.post(f"/whep/{speaker.session_id}", data=silent.localDescription.sdp, headers=SDP)
     assert response.status == 201
     await silent.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
     await viewer.until(lambda: viewer.pictures)

@@ -14,7 +14,7 @@ from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server import middleware, monitoring, pages, signalling, whep
-from webrtc_avatar.server.stage import Stages
+from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> web.Application:
 
 
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    """Make engine, sessions and stages; take them down again."""
+    """Make engine and sessions; take them down again."""
     settings, metrics = app[signalling.SETTINGS], app[middleware.METRICS]
     cv2.setNumThreads(1)
     loop = asyncio.get_running_loop()
@@ -55,13 +55,13 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     engine.start()
     library = Library(settings.avatar_folders)
     manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
-    stages = Stages(manager, settings, metrics)
+    live = LiveSessions(manager, settings, metrics, pool)
     app[signalling.LIBRARY] = library
-    app[signalling.STAGES] = stages
+    app[signalling.LIVE] = live
     try:
         await manager.load(settings.avatar)
         yield
     finally:
-        await stages.aclose("server shutting down")
+        await live.aclose("server shutting down")
         engine.close()
         pool.shutdown()

@@ -19,7 +19,8 @@ from aiortc import (
 )
 
 from webrtc_avatar.errors import InvalidRequest, UnsupportedMedia
-from webrtc_avatar.media import Broadcast, MicrophoneSink
+from webrtc_avatar.media.broadcast import Broadcast
+from webrtc_avatar.media.sink import MicrophoneSink
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server import negotiation
 from webrtc_avatar.server.control import LABEL, ControlChannel
@@ -125,13 +126,15 @@ class Connection:
         if kind == "audio":
             transceiver.setCodecPreferences(negotiation.opus_preferences())
             if sends:
-                self._broadcast.send_audio(transceiver.sender)
+                transceiver.sender.replaceTrack(self._broadcast.audio())
             if receives:
                 self._sink = MicrophoneSink(self._session.feed, metrics=self._metrics)
                 self._sink.attach(transceiver.receiver)
         elif offer.video_codec is not None:
             transceiver.setCodecPreferences(negotiation.codec_preferences(offer.video_codec))
-            self._broadcast.send_video(transceiver.sender, offer.video_codec)
+            track = self._broadcast.video(offer.video_codec)
+            transceiver.sender.replaceTrack(track)
+            self._broadcast.bind(transceiver.sender, track)
 
     def _limit_gathering(self) -> None:
         """Cap the wait for ICE servers, and offer the loopback address where a machine has no other.

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from webrtc_avatar.server.middleware import METRICS
-from webrtc_avatar.server.signalling import STAGES
+from webrtc_avatar.server.signalling import LIVE
 
 _POLLED = ("/health", "/ready", "/metrics")
 
@@ -20,7 +20,7 @@ async def health(_request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Answer 200 while a new session would be taken, else 503."""
-    if request.app[STAGES].draining:
+    if request.app[LIVE].draining:
         return web.json_response({"status": "draining"}, status=503, headers={"Retry-After": "5"})
     return web.json_response({"status": "ready"})
 

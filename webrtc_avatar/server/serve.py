@@ -16,7 +16,7 @@ from aiohttp import web
 from webrtc_avatar.errors import CannotListen
 from webrtc_avatar.server.app import create_app
 from webrtc_avatar.server.monitoring import AccessLogger
-from webrtc_avatar.server.signalling import STAGES
+from webrtc_avatar.server.signalling import LIVE
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def _serve(settings: Settings) -> None:
         gc.freeze()  # what lives for ever need not be looked through by every collection
         print(f"webrtc-avatar: open {_url(runner, settings.host)} in a browser", flush=True)
         await stops.first.wait()
-        drain = asyncio.create_task(app[STAGES].drain(), name="drain")
+        drain = asyncio.create_task(app[LIVE].drain(), name="drain")
         hurry = asyncio.create_task(stops.second.wait(), name="hurry")
         await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
         drain.cancel()

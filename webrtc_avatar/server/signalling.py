@@ -11,13 +11,13 @@ from aiohttp import web
 from webrtc_avatar import __version__
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.errors import InvalidRequest
+from webrtc_avatar.server.live import LiveSession, LiveSessions
 from webrtc_avatar.server.negotiation import read_offer
-from webrtc_avatar.server.stage import Stage, Stages
 from webrtc_avatar.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
 LIBRARY = web.AppKey("library", Library)
-STAGES = web.AppKey("stages", Stages)
+LIVE = web.AppKey("live", LiveSessions)
 
 MAX_NAME_CHARS = 200
 
@@ -41,34 +41,34 @@ async def offer(request: web.Request) -> web.Response:
     if body.get("type") != "offer" or not isinstance(body.get("sdp"), str):
         raise InvalidRequest('expected {"sdp": "v=0…", "type": "offer"}: the local description of a peer connection')
     read = read_offer(body["sdp"], request.app[SETTINGS].video_codecs)
-    stage, answer = await request.app[STAGES].open_for_microphone(_avatar(body), read)
-    return web.json_response({"sdp": answer, "type": "answer", "session_id": stage.session.id})
+    live, answer = await request.app[LIVE].open_for_microphone(_avatar(body), read)
+    return web.json_response({"sdp": answer, "type": "answer", "session_id": live.session.id})
 
 
 async def open_session(request: web.Request) -> web.Response:
     """Open a session without a microphone, to be watched over WHEP."""
     body = await _read_json(request) if request.can_read_body else {}
-    stage = await request.app[STAGES].open_for_viewers(_avatar(body))
+    live = await request.app[LIVE].open_for_viewers(_avatar(body))
     return web.json_response(
-        {"session_id": stage.session.id, "avatar": stage.session.avatar_name},
+        {"session_id": live.session.id, "avatar": live.session.avatar_name},
         status=201,
-        headers={"Location": f"/api/sessions/{stage.session.id}"},
+        headers={"Location": f"/api/sessions/{live.session.id}"},
     )
 
 
 async def list_sessions(request: web.Request) -> web.Response:
     """Answer all open sessions with their figures."""
-    return web.json_response({"sessions": [_describe(stage) for stage in request.app[STAGES]]})
+    return web.json_response({"sessions": [_describe(live) for live in request.app[LIVE]]})
 
 
 async def get_session(request: web.Request) -> web.Response:
     """Answer one session's figures."""
-    return web.json_response(_describe(request.app[STAGES].get(request.match_info["session_id"])))
+    return web.json_response(_describe(request.app[LIVE].get(request.match_info["session_id"])))
 
 
 async def close_session(request: web.Request) -> web.Response:
     """End a session and all who watch it."""
-    await request.app[STAGES].close(request.match_info["session_id"], "ended by DELETE")
+    await request.app[LIVE].close(request.match_info["session_id"], "ended by DELETE")
     return web.Response(status=204)
 
 
@@ -82,8 +82,8 @@ def add_routes(app: web.Application) -> None:
     app.router.add_delete("/api/sessions/{session_id}", close_session)
 
 
-def _describe(stage: Stage) -> dict[str, Any]:
-    return {**stage.session.stats(), "viewers": stage.viewers, "microphone": stage.has_microphone}
+def _describe(live: LiveSession) -> dict[str, Any]:
+    return {**live.session.stats(), "viewers": live.viewers, "microphone": live.has_microphone}
 
 
 async def _read_json(request: web.Request) -> dict[str, Any]:

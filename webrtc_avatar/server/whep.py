@@ -11,7 +11,7 @@ from aiohttp import web
 from webrtc_avatar.errors import UnsupportedMedia
 from webrtc_avatar.log import session_context
 from webrtc_avatar.server.negotiation import read_offer
-from webrtc_avatar.server.signalling import SETTINGS, STAGES
+from webrtc_avatar.server.signalling import LIVE, SETTINGS
 
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Location, Retry-After"}
 _SDP = "application/sdp"
@@ -22,10 +22,10 @@ async def watch(request: web.Request) -> web.Response:
     if request.content_type != _SDP:
         raise UnsupportedMedia(f"expected Content-Type: {_SDP}; got {request.content_type!r}")
     session_id = request.match_info["session_id"]
-    stage = request.app[STAGES].get(session_id)
+    live = request.app[LIVE].get(session_id)
     offer = read_offer(await request.text(), request.app[SETTINGS].video_codecs)
     with session_context(session_id):
-        viewer_id, answer = await stage.add_viewer(offer)
+        viewer_id, answer = await live.add_viewer(offer)
     return web.Response(
         status=201, text=answer, content_type=_SDP, headers={"Location": f"/whep/{session_id}/{viewer_id}"}
     )
@@ -33,8 +33,8 @@ async def watch(request: web.Request) -> web.Response:
 
 async def leave(request: web.Request) -> web.Response:
     """End a viewer."""
-    stage = request.app[STAGES].get(request.match_info["session_id"])
-    await stage.remove_viewer(request.match_info["viewer_id"])
+    live = request.app[LIVE].get(request.match_info["session_id"])
+    await live.remove_viewer(request.match_info["viewer_id"])
     return web.Response(status=200)
 
 

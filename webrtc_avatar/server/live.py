@@ -10,12 +10,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
 from webrtc_avatar.errors import ServerFull, SessionClosed, UnknownSession
 from webrtc_avatar.log import session_context
-from webrtc_avatar.media import Broadcast
+from webrtc_avatar.media.broadcast import Broadcast
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server.connection import Connection
 from webrtc_avatar.server.negotiation import Offer
@@ -25,7 +26,7 @@ from webrtc_avatar.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class Stage:
+class LiveSession:
     """One session, its broadcast and its peers. Lives on the event loop."""
 
     def __init__(
@@ -122,7 +123,7 @@ class Stage:
     async def aclose(self) -> None:
         """Close all peers and the broadcast, once; further calls wait for the first."""
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(), name="close-stage")
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="close-live")
         await asyncio.shield(self._closing)
 
     def _connection(self, *, microphone: bool, on_gone: Callable[[str], None]) -> Connection:
@@ -168,15 +169,16 @@ class Stage:
         await self._broadcast.aclose()
 
 
-class Stages:
-    """All stages of one server, by session id: opens them, finds them, ends them."""
+class LiveSessions:
+    """All live sessions of one server, by session id: opens them, finds them, ends them."""
 
-    def __init__(self, manager: SessionManager, settings: Settings, metrics: Metrics) -> None:
-        """Take the manager that admits sessions."""
+    def __init__(self, manager: SessionManager, settings: Settings, metrics: Metrics, pool: Executor) -> None:
+        """Take the manager that admits sessions, and the threads on which pictures are encoded."""
         self._manager = manager
         self._settings = settings
         self._metrics = metrics
-        self._stages: dict[str, Stage] = {}
+        self._pool = pool
+        self._live: dict[str, LiveSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -184,16 +186,16 @@ class Stages:
         """Whether nobody is taken in any more."""
         return self._manager.draining
 
-    def __iter__(self) -> Iterator[Stage]:
-        """Iterate over the open stages, oldest first."""
-        return iter(list(self._stages.values()))
+    def __iter__(self) -> Iterator[LiveSession]:
+        """Iterate over those that are open, oldest first."""
+        return iter(list(self._live.values()))
 
     def __len__(self) -> int:
-        """Return the number of open stages."""
-        return len(self._stages)
+        """Return the number of those that are open."""
+        return len(self._live)
 
-    async def open_for_microphone(self, avatar: str | None, offer: Offer) -> tuple[Stage, str]:
-        """Open a session that a peer's microphone drives; return its stage and the answer's SDP.
+    async def open_for_microphone(self, avatar: str | None, offer: Offer) -> tuple[LiveSession, str]:
+        """Open a session that a peer's microphone drives; return it and the answer's SDP.
 
         Raises:
             ServerFull, UnknownAvatar, InvalidAvatar: see `SessionManager.create`.
@@ -201,14 +203,14 @@ class Stages:
         """
         session = await self._manager.create(avatar)
         with session_context(session.id):
-            stage = self._add(session)
+            live = self._add(session)
             try:
-                return stage, await stage.take_microphone(offer)
+                return live, await live.take_microphone(offer)
             except BaseException:
                 await self.close(session.id, "the offer could not be answered")
                 raise
 
-    async def open_for_viewers(self, avatar: str | None) -> Stage:
+    async def open_for_viewers(self, avatar: str | None) -> LiveSession:
         """Open a session without a microphone; it ends when nobody watches it.
 
         Raises:
@@ -216,20 +218,20 @@ class Stages:
         """
         session = await self._manager.create(avatar)
         with session_context(session.id):
-            stage = self._add(session)
-            stage.watch_for_viewers()
-        return stage
+            live = self._add(session)
+            live.watch_for_viewers()
+        return live
 
-    def get(self, session_id: str) -> Stage:
-        """Return an open stage.
+    def get(self, session_id: str) -> LiveSession:
+        """Return an open session.
 
         Raises:
             UnknownSession: there is none with that id, or it is ending.
         """
-        stage = self._stages.get(session_id)
-        if stage is None or stage.session.state is State.CLOSED:
+        live = self._live.get(session_id)
+        if live is None or live.session.state is State.CLOSED:
             raise UnknownSession(f"no session {session_id[:64]!r}; it may have ended: open one with POST /offer")
-        return stage
+        return live
 
     async def close(self, session_id: str, reason: str) -> None:
         """End a session and send its peers home; simultaneous calls wait for the same end.
@@ -251,23 +253,25 @@ class Stages:
     async def aclose(self, reason: str) -> None:
         """End everything at once."""
         self._manager.stop_admission()
-        for session_id in list(self._stages):
+        for session_id in list(self._live):
             self._close_soon(session_id, reason)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _add(self, session: Session) -> Stage:
-        broadcast = Broadcast(session, self._settings, self._metrics)
-        stage = Stage(session, broadcast, self._settings, self._metrics, lambda reason: self._end(session.id, reason))
-        self._stages[session.id] = stage
+    def _add(self, session: Session) -> LiveSession:
+        broadcast = Broadcast(session, settings=self._settings, metrics=self._metrics, executor=self._pool)
+        live = LiveSession(
+            session, broadcast, self._settings, self._metrics, lambda reason: self._end(session.id, reason)
+        )
+        self._live[session.id] = live
         session.listen(lambda event: self._on_event(session.id, event))
-        return stage
+        return live
 
     def _on_event(self, session_id: str, event: dict[str, Any]) -> None:
         if event.get("type") == "state" and event.get("state") == State.CLOSED.value:
             self._end(session_id, str(event.get("reason", "the session ended")))
 
     def _end(self, session_id: str, reason: str) -> None:
-        if session_id in self._stages:
+        if session_id in self._live:
             self._close_soon(session_id, reason)
 
     def _close_soon(self, session_id: str, reason: str) -> asyncio.Task[None]:
@@ -280,13 +284,13 @@ class Stages:
         return task
 
     async def _close(self, session_id: str, reason: str) -> None:
-        stage = self._stages[session_id]
+        live = self._live[session_id]
         try:
             with suppress(UnknownSession):  # closed by the manager itself
                 await self._manager.close(session_id, reason)
-            await stage.session.aclose(reason)
-            await stage.aclose()
+            await live.session.aclose(reason)
+            await live.aclose()
         except Exception:
             log.exception("ending the session failed")
         finally:
-            self._stages.pop(session_id, None)
+            self._live.pop(session_id, None)
