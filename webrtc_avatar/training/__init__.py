@@ -1,0 +1,1 @@
+"""What makes and trains an avatar: speech, labels, the ear and the mouth. Nothing here runs in the server."""

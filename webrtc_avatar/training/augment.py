@@ -1,0 +1,100 @@
+"""The same speech from another throat, in another room, through another microphone.
+
+What changes time or the waveform is done on samples; what only changes bands (gain, tilt, throat length, noise) is done
+on log-mel rows, which is some thousand times cheaper and so can be new in every step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+from scipy.signal import fftconvolve, firwin, lfilter
+
+from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
+from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows, log_mel
+from webrtc_avatar.training.phonemes import Segment
+
+Floats = npt.NDArray[np.float32]
+
+_SPEEDS = (0.84, 1.2)
+_NOISE_S = 40
+_DB = np.log(10) / 10
+"""Natural logarithm of power per decibel."""
+
+
+def other_room(samples: Samples, segments: list[Segment], rng: np.random.Generator) -> tuple[Samples, list[Segment]]:
+    """Return speech at another speed and pitch, perhaps reverberant, clipped or with a narrower band, and its times."""
+    speed = float(rng.uniform(*_SPEEDS))
+    heard = soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="LQ")
+    moved = [Segment(start_s / speed, end_s / speed, viseme) for start_s, end_s, viseme in segments]
+    if rng.random() < 0.4:
+        decay = np.exp(-np.arange(3200) / rng.uniform(120, 900))
+        tail = rng.normal(0, 1, 3200) * decay
+        tail[0] = rng.uniform(3, 14)
+        heard = fftconvolve(heard, tail / np.abs(tail).max())[: len(heard)]
+    if rng.random() < 0.25:
+        taps = firwin(61, rng.uniform(3200, 7000), fs=SAMPLE_RATE_HZ)
+        heard = fftconvolve(heard, taps, mode="same")
+    if rng.random() < 0.15:
+        taps = firwin(101, rng.uniform(80, 320), fs=SAMPLE_RATE_HZ, pass_zero=False)
+        heard = fftconvolve(heard, taps, mode="same")
+    heard = heard / max(1e-6, float(np.abs(heard).max()))
+    if rng.random() < 0.15:
+        heard = np.clip(heard * rng.uniform(1.5, 5), -0.9, 0.9)
+    return (0.9 * heard).astype(np.float32), moved
+
+
+def noises(rng: np.random.Generator) -> list[MelRows]:
+    """Return log-mel rows of several noises, each about as loud as full-scale speech."""
+    count = _NOISE_S * SAMPLE_RATE_HZ
+    time_s = np.arange(count) / SAMPLE_RATE_HZ
+    white = rng.normal(0, 0.1, count)
+    pink = lfilter([0.049922, -0.095994, 0.050613, -0.004409], [1, -2.494956, 2.017266, -0.522189], white) * 4
+    brown = lfilter([0.02], [1, -0.99], white) * 4
+    fan = lfilter(firwin(101, (200, 1200), fs=SAMPLE_RATE_HZ, pass_zero=False), [1], white) * 2
+    hum = sum(np.sin(2 * np.pi * 50 * k * time_s + k) / k for k in range(1, 12)) * 0.15 + 0.02 * white
+    swell = np.maximum(0, np.sin(2 * np.pi * time_s / 2.7)) ** 2
+    breath = lfilter(firwin(101, (500, 5500), fs=SAMPLE_RATE_HZ, pass_zero=False), [1], white) * swell
+    clicks = np.zeros(count)
+    clicks[rng.integers(0, count, _NOISE_S * 3)] = rng.uniform(-8, 8, _NOISE_S * 3)
+    clicks = lfilter([1], [1, -1.6, 0.8], clicks) + 0.01 * white
+    return [log_mel(noise.astype(np.float32)) for noise in (white, pink, brown, fan, hum, breath, clicks)]
+
+
+def other_microphone(rows: MelRows, noise: MelRows, rng: np.random.Generator) -> MelRows:
+    """Return log-mel rows of the same sound from another throat, at another gain and tilt, with noise added.
+
+    Args:
+        rows: float32 (n, 80) of speech whose peak is about full scale.
+        noise: float32 (n, 80) of a noise about as loud.
+        rng: draws everything.
+    """
+    gain_db = rng.uniform(-30, 0)
+    to_noise_db = rng.uniform(8, 60)
+    changed = _other_throat(rows, rng.uniform(0.86, 1.16)) + _colour(rng) + np.float32(gain_db * _DB)
+    loud = noise + _colour(rng) + np.float32((gain_db - to_noise_db) * _DB)
+    heard: MelRows = np.logaddexp(np.logaddexp(changed, loud), np.float32(SILENT_MEL))
+    return heard
+
+
+def _colour(rng: np.random.Generator) -> Floats:
+    """Return a smooth equalization (80,): a tilt and a few bends, some decibels each."""
+    knots = rng.normal(0, 2.5, 7).cumsum() * 0.6 + rng.normal(0, 2.0, 7)
+    curve = np.interp(np.arange(MEL_BANDS), np.linspace(0, MEL_BANDS - 1, 7), knots - knots.mean())
+    colour: Floats = (curve * _DB).astype(np.float32)
+    return colour
+
+
+_MEL_TOP, _MEL_BOTTOM = (2595 * np.log10(1 + hz / 700) for hz in (7600, 50))
+
+
+def _other_throat(rows: MelRows, factor: float) -> MelRows:
+    """Return rows with all frequencies multiplied by `factor` (vocal tract length), by interpolation between bands."""
+    mels = _MEL_BOTTOM + (np.arange(MEL_BANDS) + 1) * (_MEL_TOP - _MEL_BOTTOM) / (MEL_BANDS + 1)
+    from_mels = 2595 * np.log10(1 + (10 ** (mels / 2595) - 1) / factor)
+    place = np.clip((from_mels - _MEL_BOTTOM) * (MEL_BANDS + 1) / (_MEL_TOP - _MEL_BOTTOM) - 1, 0, MEL_BANDS - 1.001)
+    lower = place.astype(int)
+    share = (place - lower).astype(np.float32)
+    moved: MelRows = rows[:, lower] * (1 - share) + rows[:, lower + 1] * share
+    return moved

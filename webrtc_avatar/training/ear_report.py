@@ -1,0 +1,188 @@
+"""Measures an ear the way it is used: chunk by chunk, one mouth a frame.
+
+usage: python -m webrtc_avatar.training.ear_report data/speech models/iris/ear.onnx [--gain-db -12]
+
+Prints a table over held-out sentences, unseen voices and real speech, as far as they are in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, FRAME_RATE_HZ, Samples
+from webrtc_avatar.audio.mel import MEL_BANDS, MEL_ROWS_PER_CHUNK, SILENT_MEL, MelRows, MelStream, window_rows
+from webrtc_avatar.training.phonemes import Segment, mouth_curves, viseme_shares
+from webrtc_avatar.training.utterances import Utterance, load_utterances
+from webrtc_avatar.training.visemes import VISEME_NAMES, WEIGHTS
+
+CHUNKS_AFTER = 2
+ROUND_WEIGHTS = [WEIGHTS.index(name) for name in ("pucker", "funnel", "round")]
+JAW, PRESS, ROLL = (WEIGHTS.index(name) for name in ("jawOpen", "press", "rollLower"))
+CLOSED_JAW, CLOSED_PRESS = 0.12, 0.2
+_NEAR_S = 0.02
+_SILENCE_MARGIN_S = 0.12
+_ROW_RATE_HZ = 100
+
+Floats = npt.NDArray[np.float32]
+Ear = Callable[[Floats], tuple[Floats, Floats]]
+
+
+def load_ear(path: Path) -> Ear:
+    """Return a function from windows (batch, 33, 80) to (weights, visemes), on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session: Any = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return lambda windows: tuple(session.run(["weights", "visemes"], {"mel": windows}))
+
+
+def stream_windows(samples: Samples) -> MelRows:
+    """Return the windows (frames, 33, 80) of a recording as the server makes them: chunk after chunk, silence around."""
+    count = -(-len(samples) // CHUNK_SAMPLES)
+    padded = np.pad(samples, (0, (count + CHUNKS_AFTER) * CHUNK_SAMPLES - len(samples)))
+    stream = MelStream()
+    rows = np.concatenate([stream.push(chunk) for chunk in padded.reshape(-1, CHUNK_SAMPLES)])
+    silence = np.full((-window_rows(0).start, MEL_BANDS), SILENT_MEL, np.float32)
+    rows = np.concatenate([silence, rows])
+    return np.stack(
+        [rows[index.start + len(silence) : index.stop + len(silence)] for index in map(window_rows, range(count))]
+    )
+
+
+class Tally:
+    """Hits and tries by name, and averages."""
+
+    def __init__(self) -> None:
+        self._hits: Counter[str] = Counter()
+        self._tries: Counter[str] = Counter()
+        self._values: dict[str, list[float]] = {}
+
+    def count(self, name: str, hits: float | np.bool, tries: int = 1) -> None:
+        """Add hits out of tries."""
+        self._hits[name] += int(hits)
+        self._tries[name] += tries
+
+    def note(self, name: str, value: float) -> None:
+        """Add a value to average."""
+        self._values.setdefault(name, []).append(value)
+
+    def rate(self, name: str) -> float:
+        """Return hits over tries; not a number where nothing was tried."""
+        return self._hits[name] / self._tries[name] if self._tries[name] else float("nan")
+
+    def text(self, name: str) -> str:
+        """Return `hits/tries (per cent)`, or the median of the values."""
+        if name in self._values:
+            return f"{np.median(self._values[name]):.2f}"
+        return f"{self._hits[name]}/{self._tries[name]} ({100 * self.rate(name):.0f} %)" if self._tries[name] else "-"
+
+
+def measure(ear: Ear, utterances: list[Utterance], *, gain_db: float = -12.0) -> Tally:
+    """Return what the ear got right on these utterances at a gain."""
+    tally = Tally()
+    for utterance in utterances:
+        samples = (utterance.samples * 10 ** (gain_db / 20)).astype(np.float32)
+        weights, visemes = ear(stream_windows(samples))
+        _count_lips(tally, weights, utterance.segments)
+        _count_frames(tally, weights, visemes, utterance.segments)
+    return tally
+
+
+def _frames(segment: Segment, count: int, *, near_s: float) -> slice:
+    """Return the frames that show any of the segment, give or take `near_s`."""
+    first = int(max(0.0, segment.start_s - near_s) * FRAME_RATE_HZ)
+    last = int((segment.end_s + near_s) * FRAME_RATE_HZ) + 1
+    return slice(min(first, count - 1), max(min(last, count), first + 1))
+
+
+def _count_lips(tally: Tally, weights: Floats, segments: list[Segment]) -> None:
+    rounding = weights[:, ROUND_WEIGHTS].sum(1)
+    for segment in segments:
+        near = _frames(segment, len(weights), near_s=_NEAR_S)
+        if segment.viseme == "PP":
+            closed = (weights[near, JAW] < CLOSED_JAW) & (weights[near, PRESS] > CLOSED_PRESS)
+            tally.count("p b m closed", closed.any())
+        elif segment.viseme == "FF":
+            tally.count("f v lip rolled", weights[near, ROLL].max(initial=0) > 0.25)
+        elif segment.viseme in ("O", "U"):
+            tally.count("o u w rounded", rounding[near].max(initial=0) > 0.5)
+        if segment.viseme in ("aa", "E", "O", "I") and segment.end_s - segment.start_s > 0.06:
+            middle = min(len(weights) - 1, int((segment.start_s + segment.end_s) / 2 * FRAME_RATE_HZ))
+            tally.count("false closures", weights[middle, PRESS] > CLOSED_PRESS)
+            if segment.viseme in ("E", "I"):
+                tally.count("false rounding", rounding[middle] > 0.5)
+
+
+def _count_frames(tally: Tally, weights: Floats, visemes: Floats, segments: list[Segment]) -> None:
+    count = len(weights)
+    shares = viseme_shares(segments, count * MEL_ROWS_PER_CHUNK, _ROW_RATE_HZ)
+    target = shares.reshape(count, MEL_ROWS_PER_CHUNK, len(VISEME_NAMES)).mean(1)
+    spoken = target.argmax(1) > 0
+    tally.count("frames right", (visemes.argmax(1) == target.argmax(1))[spoken].sum(), int(spoken.sum()))
+    silent = np.ones(count, bool)
+    for segment in segments:
+        silent[_frames(segment, count, near_s=_SILENCE_MARGIN_S)] = False
+    tally.count("silence closed", (weights[silent, JAW] < 0.06).sum(), int(silent.sum()))
+
+    jaw = mouth_curves(segments, count * MEL_ROWS_PER_CHUNK, _ROW_RATE_HZ)[:, JAW]
+    if jaw.std() < 1e-3 or weights[:, JAW].std() < 1e-4:
+        return
+    centred = np.convolve(np.pad(jaw, 20), np.full(MEL_ROWS_PER_CHUNK, 1 / MEL_ROWS_PER_CHUNK), "valid")
+    lags = range(-12, 13)
+    matches = [
+        float(
+            np.corrcoef(weights[:, JAW], centred[20 - lag :][: count * MEL_ROWS_PER_CHUNK : MEL_ROWS_PER_CHUNK])[0, 1]
+        )
+        for lag in lags
+    ]
+    tally.note("jaw correlation", matches[lags.index(0)])
+    tally.note("jaw lag, ms", 10.0 * lags[int(np.argmax(matches))])
+
+
+ROWS = (
+    *("p b m closed", "f v lip rolled", "o u w rounded", "false closures", "false rounding"),
+    *("silence closed", "frames right", "jaw correlation", "jaw lag, ms"),
+)
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """Return a Markdown table: one column a set of speech."""
+    lines = ["| | " + " | ".join(tallies) + " |", "| --- |" + " --- |" * len(tallies)]
+    lines += [f"| {row} | " + " | ".join(tally.text(row) for tally in tallies.values()) + " |" for row in ROWS]
+    return "\n".join(lines)
+
+
+def speech_sets(folder: Path) -> dict[str, list[Utterance]]:
+    """Return what there is to test on: held-out sentences by source, unseen voices, real speech."""
+    sets: dict[str, list[Utterance]] = {}
+    for path in sorted(folder.glob("*.npz")):
+        held_out = [utterance for utterance in load_utterances(path) if utterance.held_out]
+        if held_out:
+            sets[f"{path.stem} ({len(held_out)})"] = held_out
+    return sets
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        prog="webrtc_avatar.training.ear_report", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("ear", type=Path)
+    parser.add_argument("--gain-db", type=float, default=-12.0, help="of a peak at 0.9")
+    options = parser.parse_args(arguments)
+    ear = load_ear(options.ear)
+    sets = speech_sets(options.speech)
+    print(table({name: measure(ear, kept, gain_db=options.gain_db) for name, kept in sets.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Makes the speech that the ear learns from: synthetic voices, whose phoneme times are exact.
+
+usage: python -m webrtc_avatar.training.speech data/speech [--seed 0] [--sources espeak hibari ...] [--real FOLDER]
+
+Writes one file a source. Every 17th sentence of a language is held out from training, whoever speaks it; `unseen` holds
+voices that nothing is trained on. FOLDER is `test/data/librivox` of Debian's pocketsphinx-testdata: five real sentences
+in the public domain, aligned here by pocketsphinx, for testing only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
+from webrtc_avatar.training.espeak import speak
+from webrtc_avatar.training.phonemes import Alphabet, Phoneme, viseme_segments
+from webrtc_avatar.training.sentences import SENTENCES
+from webrtc_avatar.training.utterances import Utterance, save_utterances
+
+ENGLISH_ACCENTS = ("en-us", "en", "en-gb-scotland", "en-us-nyc", "en-gb-x-rp", "en-029")
+VARIANTS = (
+    "",
+    *(f"+f{number}" for number in range(1, 6)),
+    *(f"+m{number}" for number in range(1, 9)),
+    *("+Alicia", "+Andrea", "+Annie", "+anika", "+belinda", "+linda", "+steph", "+Michael", "+edward", "+robert"),
+    *(
+        "+Diogo",
+        "+Denis",
+        "+Hugo",
+        "+Marco",
+        "+travis",
+        "+zac",
+        "+Lee",
+        "+max",
+        "+klatt",
+        "+klatt2",
+        "+klatt4",
+        "+female3",
+    ),
+)
+KOKORO_VOICES = ("jf_gongitsune", "jf_nezumi", "jf_tebukuro")
+UNSEEN_VOICES = ("jf_alpha", "jm_kumo")
+HELD_OUT_EVERY = 17
+ESPEAK_TAKES = {"en": 8}
+ESPEAK_TAKES_OTHER = 5
+
+Voices = Iterator[Utterance]
+
+
+def utterance(
+    voice: str,
+    speech: tuple[npt.NDArray[Any], int, list[Phoneme]],
+    alphabet: Alphabet,
+    *,
+    held_out: bool,
+) -> Utterance:
+    """Return what a voice gave as an utterance at 16 kHz."""
+    samples, rate_hz, phonemes = speech
+    scale = 32768 if samples.dtype == np.int16 else 1
+    resampled = soxr.resample(samples.astype(np.float32) / scale, rate_hz, SAMPLE_RATE_HZ)
+    return Utterance(voice, resampled.astype(np.float32), viseme_segments(phonemes, alphabet), held_out)
+
+
+def _numbered_english() -> list[tuple[str, bool]]:
+    return [(text, number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) for number, text in enumerate(SENTENCES["en"])]
+
+
+def espeak_speech(rng: np.random.Generator) -> Voices:
+    """Yield every sentence in several takes, each with another variant, speed and pitch."""
+    for language, sentences in SENTENCES.items():
+        for number, text in enumerate(sentences):
+            for _ in range(ESPEAK_TAKES.get(language, ESPEAK_TAKES_OTHER)):
+                accent = str(rng.choice(ENGLISH_ACCENTS)) if language == "en" else language
+                voice = accent + str(rng.choice(VARIANTS))
+                words_per_minute, pitch, pitch_range = (
+                    int(rng.integers(low, high)) for low, high in ((120, 230), (15, 90), (25, 90))
+                )
+                prosody = {"words_per_minute": words_per_minute, "pitch": pitch, "pitch_range": pitch_range}
+                try:
+                    speech = speak(text, voice, **prosody)
+                except ValueError:
+                    speech = speak(text, accent, **prosody)
+                held_out = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+                yield utterance(f"espeak:{voice}", speech, "ipa", held_out=held_out)
+
+
+def hibari_speech(rng: np.random.Generator) -> Voices:
+    """Yield every English sentence twice at other speeds."""
+    from webrtc_avatar.training.voices import HibariVoice
+
+    voice = HibariVoice()
+    for text, held_out in _numbered_english():
+        for _ in range(2):
+            speech = voice(text, speed=float(rng.uniform(0.8, 1.3)), seed=int(rng.integers(1 << 31)))
+            yield utterance("hibari", speech, "misaki", held_out=held_out)
+
+
+def piper_speech(rng: np.random.Generator) -> Voices:
+    """Yield every English sentence once."""
+    from webrtc_avatar.training.voices import PiperVoice
+
+    voice = PiperVoice()
+    for text, held_out in _numbered_english():
+        speech = voice(text, speed=float(rng.uniform(0.85, 1.25)), noise=float(rng.uniform(0.5, 0.9)))
+        yield utterance("piper:joe", speech, "ipa", held_out=held_out)
+
+
+def kokoro_speech(rng: np.random.Generator) -> Voices:
+    """Yield every English sentence by one of the three training voices, in turn."""
+    from webrtc_avatar.training.voices import KokoroVoice
+
+    voice = KokoroVoice()
+    for number, (text, held_out) in enumerate(_numbered_english()):
+        name = KOKORO_VOICES[number % len(KOKORO_VOICES)]
+        speech = voice(text, voice=name, speed=float(rng.uniform(0.85, 1.25)))
+        yield utterance(f"kokoro:{name}", speech, "misaki", held_out=held_out)
+
+
+def unseen_speech(rng: np.random.Generator) -> Voices:
+    """Yield the held-out English sentences, and some others, by two voices that are never trained on."""
+    from webrtc_avatar.training.voices import KokoroVoice
+
+    voice = KokoroVoice()
+    english = _numbered_english()
+    chosen = [text for text, held_out in english if held_out] + [text for text, _ in english[:8]]
+    for name in UNSEEN_VOICES:
+        for text in chosen:
+            speech = voice(text, voice=name, speed=float(rng.uniform(0.9, 1.1)))
+            yield utterance(f"kokoro:{name}", speech, "misaki", held_out=True)
+
+
+def real_speech(folder: Path) -> Voices:
+    """Yield recorded sentences, aligned with their transcription by pocketsphinx; times are to about 20 ms."""
+    from pocketsphinx import Decoder
+
+    for line in (folder / "transcription").read_text().splitlines():
+        found = re.fullmatch(r"<s> (.*) </s> \((.*)\)", line.strip())
+        if found is None:
+            raise ValueError(f"{folder / 'transcription'}: expected `<s> words </s> (name)`, got {line!r}")
+        text, name = found.groups()
+        samples = _read_sound(folder / f"{name}.wav")
+        decoder = Decoder(samprate=SAMPLE_RATE_HZ, lm=None, loglevel="FATAL")
+        decoder.set_align_text(text)
+        for phones_too in (False, True):
+            if phones_too:
+                decoder.set_alignment()
+            decoder.start_utt()
+            decoder.process_raw(samples.tobytes(), full_utt=True)
+            decoder.end_utt()
+        phones = [phone for word in decoder.get_alignment() for phone in word]
+        phonemes = [Phoneme(p.start / 100, (p.start + p.duration) / 100, p.name) for p in phones]
+        yield utterance(f"librivox:{name}", (samples, SAMPLE_RATE_HZ, phonemes), "arpabet", held_out=True)
+
+
+def _read_sound(path: Path) -> npt.NDArray[np.int16]:
+    import av
+
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE_HZ)
+        frames = [*container.decode(audio=0), None]
+        return np.concatenate([part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)])
+
+
+SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
+    "espeak": espeak_speech,
+    "hibari": hibari_speech,
+    "piper": piper_speech,
+    "kokoro": kokoro_speech,
+    "unseen": unseen_speech,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the chosen sources."""
+    parser = argparse.ArgumentParser(prog="webrtc_avatar.training.speech", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sources", nargs="*", choices=list(SOURCES), default=list(SOURCES))
+    parser.add_argument(
+        "--real", type=Path, metavar="FOLDER", help="recorded sentences with a transcription, to test on"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.sources:
+        _seed_voices(options.seed)
+        _write(options.folder, name, SOURCES[name](np.random.default_rng([options.seed, *name.encode()])))
+    if options.real is not None:
+        _write(options.folder, "real", real_speech(options.real))
+
+
+def _write(folder: Path, name: str, speech: Voices) -> None:
+    length_s = save_utterances(folder / f"{name}.npz", speech)
+    print(f"{name}: {length_s / 60:.1f} minutes", flush=True)
+
+
+def _seed_voices(seed: int) -> None:
+    """Seed the noise that neural voices draw inside ONNX Runtime; it must come before their sessions are made."""
+    import onnxruntime
+
+    onnxruntime.set_seed(seed)
+
+
+if __name__ == "__main__":
+    main()
