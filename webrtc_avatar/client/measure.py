@@ -168,12 +168,12 @@ def speech_onsets_s(level: Floats) -> Floats:
     threshold = max(_QUIET_DBFS, float(np.percentile(level, 98)) - _SPEECH_BELOW_PEAK_DB)
     speech = level > threshold
     quiet_steps = round(_SILENCE_S / STEP_S)
-    onsets = []
+    onsets: list[float] = []
     for index in range(quiet_steps, speech.size):
         silent = speech[index - quiet_steps : index].sum() <= _CLICK_STEPS
-        if silent and speech[index] and speech[index : index + 8].sum() >= 5:
-            if not onsets or index * STEP_S - onsets[-1] > _SILENCE_S:
-                onsets.append(index * STEP_S)
+        starts = speech[index] and speech[index : index + 8].sum() >= 5
+        if silent and starts and (not onsets or index * STEP_S - onsets[-1] > _SILENCE_S):
+            onsets.append(index * STEP_S)
     return np.asarray(onsets, np.float64)
 
 

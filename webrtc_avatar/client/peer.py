@@ -48,7 +48,8 @@ class Peer:
         record: MP4 to write.
         loop: repeat the file, 0.8 s apart; else silence follows it.
         muted: begin with silence, see `mute`.
-        decode: look at the pictures and listen to the sound; False only counts frames, at next to no cost.
+        decode: look at the pictures and listen to the sound; False only counts frames after the first picture, at next
+            to no cost.
         codec: take only this video codec; None leaves the choice to the server.
         loss_percent: drop so many of the datagrams in both directions, once connected.
         seed: of the loss.
@@ -129,8 +130,7 @@ class Peer:
             raise
 
     async def _connect(self, speech: Speech | None) -> None:
-        if self._decode:
-            self._decoding = Decoding(record=self._record, on_broken=self._want_key_frame)
+        self._decoding = Decoding(record=self._record, on_broken=self._want_key_frame)
         connection = self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         connection.on("connectionstatechange", self._on_state)
         if self._watch is None and speech is not None:
@@ -210,9 +210,10 @@ class Peer:
         self._event_waiters.append((kind, waiter))
         return await waiter
 
-    def report(self) -> Report:
-        """Return the figures so far."""
+    def report(self, *, since_s: float = 0.0) -> Report:
+        """Return the figures so far; those of frames only from `since_s` (`time.monotonic()`) on."""
         arrivals = np.asarray(self._arrivals, np.float64).reshape(-1, 2)
+        arrivals = arrivals[arrivals[:, 1] >= since_s]
         media_s, arrived_s = arrivals[:, 0] / self._video.rate_hz, arrivals[:, 1]
         fps, span_s = measure.frame_rate(media_s, arrived_s)
         stats = [event for event in self.events if event.get("type") == "stats"]
@@ -233,12 +234,12 @@ class Peer:
             uplink_late_ms=self._track.latest_s * 1000 if self._track is not None else 0.0,
             events=dict(Counter(str(event.get("type")) for event in self.events)),
             server=stats[-1] if stats else {},
-            **(self._lips(decoding) if decoding is not None else {}),
+            **(self._lips(decoding, since_s) if decoding is not None and self._decode else {}),
         )
 
-    def _lips(self, decoding: Decoding) -> dict[str, Any]:
+    def _lips(self, decoding: Decoding, since_s: float) -> dict[str, Any]:
         """Return the figures that take a look at the mouth."""
-        frames, levels = list(decoding.frames), list(decoding.levels)
+        frames, levels = [frame for frame in decoding.frames if frame.arrived_s >= since_s], list(decoding.levels)
         mouth = np.asarray([frame.mouth for frame in frames], np.float64)
         arrived_s = np.asarray([frame.arrived_s for frame in frames], np.float64)
         figures: dict[str, Any] = {}
@@ -316,12 +317,12 @@ class Peer:
     def _on_frame(self, frame: EncodedFrame) -> None:
         self._arrivals.append((frame.timestamp, frame.arrived_s))
         self._flows.set()
-        if self._decoding is not None:
+        if self._decoding is not None and (self._decode or self._decoding.first_frame_s is None):
             self._decoding.look(frame, self._mimes.get(frame.payload_type, ""))
             self._relate()
 
     def _on_sound(self, packet: EncodedFrame) -> None:
-        if self._decoding is not None:
+        if self._decoding is not None and self._decode:
             self._decoding.listen(packet)
 
     def _relate(self) -> None:

@@ -1,0 +1,157 @@
+"""The commands `webrtc-avatar peer` and `webrtc-avatar bench live`.
+
+Exit codes: 0 all went well, 1 the server or the connection failed, 2 the command line or a file is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from webrtc_avatar.client.failures import ConnectionLost, NotMedia, NotWritable
+from webrtc_avatar.client.peer import Peer
+from webrtc_avatar.client.report import Report
+from webrtc_avatar.client.speech_track import PACKET_S, load_speech
+from webrtc_avatar.errors import AvatarServerError
+
+peer_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+bench_app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True
+)
+
+_WITHOUT_SOUND_S = 10.0
+_AFTER_SOUND_S = 1.0
+
+
+class Codec(StrEnum):
+    """Video codecs that a peer can insist on."""
+
+    VP8 = "VP8"
+    H264 = "H264"
+
+
+@peer_app.command()
+def peer(
+    url: Annotated[str, typer.Argument(help="The server, such as http://127.0.0.1:8080")],
+    *,
+    audio: Annotated[Path | None, typer.Option(help="Sound file to send in real time.")] = None,
+    record: Annotated[Path | None, typer.Option(help="MP4 of what comes back.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="How long; the file repeats [its length, or 10 without one].")
+    ] = None,
+    avatar: Annotated[str | None, typer.Option(help="The avatar [the server's default].")] = None,
+    watch: Annotated[str | None, typer.Option(help="Watch this session (WHEP) and send nothing.")] = None,
+    codec: Annotated[Codec | None, typer.Option(help="Take only this video codec.")] = None,
+    loss: Annotated[float, typer.Option(min=0, max=90, help="Drop so many percent of the packets, both ways.")] = 0.0,
+) -> None:
+    """Join a server as a headless peer: send a sound file, record and measure what comes back."""
+    try:
+        asyncio.run(_peer(url, audio, record, json_path, seconds, avatar, watch, codec, loss))
+    except AvatarServerError as error:
+        _fail(error)
+
+
+async def _peer(
+    url: str,
+    audio: Path | None,
+    record: Path | None,
+    json_path: Path | None,
+    seconds: float | None,
+    avatar: str | None,
+    watch: str | None,
+    codec: Codec | None,
+    loss: float,
+) -> None:
+    speech = None
+    if audio is not None and watch is None:
+        speech = load_speech(audio, lead_in_s=1.0, gap_s=0.8)
+    if seconds is None:
+        seconds = _WITHOUT_SOUND_S if speech is None else len(speech.packets) * PACKET_S + _AFTER_SOUND_S
+    joined = Peer(
+        url,
+        audio=speech,
+        avatar=avatar,
+        watch=watch,
+        record=record,
+        codec=None if codec is None else codec.value,
+        loss_percent=loss,
+    )
+    lost: ConnectionLost | None = None
+    async with joined:
+        try:
+            await joined.run(seconds)
+        except ConnectionLost as error:
+            lost = error
+        report = joined.report()
+    _write(report, json_path)
+    Console().print(report.table())
+    if lost is not None:
+        raise lost
+
+
+def _write(report: Report, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    except OSError as error:
+        raise NotWritable(
+            f"{path} cannot be written ({error.strerror}); name a file in a folder that exists"
+        ) from error
+
+
+@bench_app.callback()
+def _bench() -> None:
+    """Measure the project on this machine."""
+
+
+@bench_app.command()
+def live(
+    *,
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="How many peers; repeat for several runs [1 and 4].")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=3, help="How long each run is measured.")] = 20.0,
+    loss: Annotated[
+        float, typer.Option(min=0, max=90, help="Percent of packets that the peers drop, both ways.")
+    ] = 0.0,
+    audio: Annotated[Path | None, typer.Option(help="Speech to send [made with espeak-ng].")] = None,
+    record: Annotated[Path | None, typer.Option(help="MP4 of what the first peer of the last run received.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Run a server in this process and headless peers in another; print what both measured."""
+    from webrtc_avatar.client import bench_live
+    from webrtc_avatar.settings import Settings
+
+    counts = sessions or [1, 4]
+    flags: dict[str, Any] = {"max_sessions": max(counts), "log_level": "warning"}
+    try:
+        settings = Settings(**flags)
+        with bench_live.bench_speech(audio) as speech:
+            outcomes = asyncio.run(
+                bench_live.bench_live(
+                    sessions=counts,
+                    seconds=seconds,
+                    audio=speech,
+                    loss_percent=loss,
+                    settings=settings,
+                    record=record,
+                )
+            )
+        if json_path is not None:
+            json_path.write_text(bench_live.as_json(outcomes) + "\n")
+    except AvatarServerError as error:
+        _fail(error)
+    Console().print(bench_live.table(outcomes))
+
+
+def _fail(error: AvatarServerError) -> NoReturn:
+    typer.echo(f"webrtc-avatar: {error.message}", err=True)
+    raise typer.Exit(2 if isinstance(error, NotMedia | NotWritable) else 1) from error
