@@ -9,6 +9,7 @@ pixel of turning the head in space.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,8 @@ FIELDS = ("yaw", "pitch", "roll", "breath")
 INVERSION_ROUNDS = 2
 
 _BILINEAR = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
-_NONE = np.empty(0, np.float32)
+_NONE: Any = None
+"""No second map. The stubs of OpenCV ask for an array, but 5.0 reads beyond an empty one where maps are relative."""
 
 Fields = Mapping[str, npt.NDArray[np.float16]]
 
