@@ -37,6 +37,7 @@ export class View {
   #titles = new Map();
   #remark = null;
   #countdown = 0;
+  #retrying = false;
   #named = null;
 
   constructor() {
@@ -86,14 +87,18 @@ export class View {
     document.body.dataset.phase = phase;
     element("go").textContent = phase === "still" ? "Start" : "Stop";
     element("go").classList.toggle("stop", phase !== "still");
-    element("running").hidden = phase !== "live" && phase !== "waiting";
-    element("status").textContent = STATUS[phase];
+    element("running").hidden = phase === "still" || phase === "asking";
+    element("figures").hidden = phase !== "live";
+    // While a failure is told, that text has the word.
+    const retrying = phase === "connecting" && this.#retrying;
+    element("status").textContent = retrying ? "" : STATUS[phase];
     if (phase === "live") element("kiosk").href = `kiosk.html?session=${encodeURIComponent(sessionId)}`;
     else element("kiosk").removeAttribute("href");
     this.feel(phase === "live" ? "idle" : phase);
     if (phase === "waiting") this.#announce(words, { calm: true, retryInMs });
-    else if (phase !== "connecting") this.#clear();
-    else this.#stopCountdown();
+    else if (retrying) this.#countDown(0);
+    else this.#clear();
+    this.#retrying = phase === "waiting" || retrying;
     if (phase !== "live") this.count({});
   }
 
@@ -174,25 +179,25 @@ export class View {
     element("notice").classList.toggle("calm", calm);
     element("notice-title").textContent = title;
     element("notice-text").textContent = text;
-    if (retryInMs === undefined) return;
+    if (retryInMs !== undefined) this.#countDown(retryInMs);
+  }
+
+  #countDown(retryInMs) {
+    clearInterval(this.#countdown);
     const endsMs = performance.now() + retryInMs;
     const tick = () => {
-      const leftS = Math.max(1, Math.ceil((endsMs - performance.now()) / 1000));
-      element("countdown").textContent = `Trying again in ${leftS} s`;
+      const leftS = Math.ceil((endsMs - performance.now()) / 1000);
+      element("countdown").textContent = leftS > 0 ? `Trying again in ${leftS} s` : "Trying now…";
     };
     element("countdown").hidden = false;
     this.#countdown = setInterval(tick, COUNTDOWN_STEP_MS);
     tick();
   }
 
-  #stopCountdown() {
-    clearInterval(this.#countdown);
-    element("countdown").hidden = true;
-  }
-
   #clear() {
     this.#remark = null;
-    this.#stopCountdown();
+    clearInterval(this.#countdown);
+    element("countdown").hidden = true;
     element("notice").hidden = true;
     element("notice-title").textContent = "";
     element("notice-text").textContent = "";

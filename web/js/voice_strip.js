@@ -4,6 +4,8 @@ const BAR_MS = 40;
 const BAR_PX = 3;
 const GAP_PX = 3;
 const REST_PX = 2;
+/** Levels are in decibels, which crowd at the top: spread, they show syllables. */
+const CONTRAST = 1.8;
 
 export class VoiceStrip {
   #canvas;
@@ -80,7 +82,7 @@ export class VoiceStrip {
     const count = this.#capacity();
     for (let age = 0; age < count; age++) {
       const level = this.#levels[this.#levels.length - 1 - age] ?? 0;
-      const tall = Math.max(REST_PX, level * height);
+      const tall = Math.max(REST_PX, level ** CONTRAST * height);
       // The newest sound is on the right and the past fades to the left.
       context.globalAlpha = (level > 0 ? 0.95 : 0.32) * (1 - 0.8 * (age / count));
       context.beginPath();
