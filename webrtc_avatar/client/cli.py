@@ -53,13 +53,26 @@ def peer(
 ) -> None:
     """Join a server as a headless peer: send a sound file, record and measure what comes back."""
     try:
-        asyncio.run(_peer(url, audio, record, json_path, seconds, avatar, watch, codec, loss))
+        asyncio.run(
+            _peer(
+                url,
+                audio=audio,
+                record=record,
+                json_path=json_path,
+                seconds=seconds,
+                avatar=avatar,
+                watch=watch,
+                codec=codec,
+                loss=loss,
+            )
+        )
     except AvatarServerError as error:
         _fail(error)
 
 
 async def _peer(
     url: str,
+    *,
     audio: Path | None,
     record: Path | None,
     json_path: Path | None,
