@@ -58,9 +58,17 @@ class Broadcast:
     """Encodes one session for all its viewers. Lives on the event loop; encodes on `executor`.
 
     Nothing is subscribed, open or running while nobody watches.
+
+    Args:
+        session: where ticks come from.
+        settings: bitrates and codecs.
+        metrics: where encoders count their time.
+        executor: threads that encode pictures; by default those of the event loop.
     """
 
-    def __init__(self, session: TickSource, *, settings: Settings, metrics: Metrics, executor: Executor) -> None:
+    def __init__(
+        self, session: TickSource, settings: Settings, metrics: Metrics, executor: Executor | None = None
+    ) -> None:
         self._session = session
         self._settings = settings
         self._metrics = metrics
@@ -103,6 +111,24 @@ class Broadcast:
         track = SoundTrack(on_begin=self._begin, on_end=self._end)
         self._tracks.add(track)
         return track
+
+    def send_video(self, sender: RTCRtpSender, codec: Codec) -> None:
+        """Let `sender`, which has not begun to send, send the pictures in packets of `codec`, which is what it negotiates.
+
+        Raises:
+            SessionClosed: the broadcast has ended.
+        """
+        track = self.video(codec)
+        self.bind(sender, track)
+        sender.replaceTrack(track)
+
+    def send_audio(self, sender: RTCRtpSender) -> None:
+        """Let `sender`, which negotiates Opus, send the sound.
+
+        Raises:
+            SessionClosed: the broadcast has ended.
+        """
+        sender.replaceTrack(self.audio())
 
     def bind(self, sender: RTCRtpSender, track: MediaStreamTrack) -> None:
         """Let a viewer's RTCP reach the shared encoder: key-frame requests, bandwidth estimates and losses.

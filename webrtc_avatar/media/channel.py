@@ -34,7 +34,7 @@ class Channel:
         skipped: pictures that were not encoded because the one before was still being encoded.
     """
 
-    def __init__(self, codec: Codec, *, settings: Settings, metrics: Metrics, executor: Executor) -> None:
+    def __init__(self, codec: Codec, *, settings: Settings, metrics: Metrics, executor: Executor | None) -> None:
         self.codec = codec
         self.viewers: set[PictureTrack] = set()
         self.bitrate = SharedBitrate(min_bps=settings.video_min_bitrate_bps, max_bps=settings.video_bitrate_bps)
