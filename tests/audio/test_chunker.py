@@ -1,5 +1,7 @@
 """Sound of any length and rate becomes chunks: aligned, complete, in time."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import soxr
@@ -54,8 +56,8 @@ def test_any_rate_gives_the_exact_duration(rate_hz):
 def test_chunks_hold_all_the_sound_and_the_model_hears_what_is_played(rate_hz):
     chunker = Chunker(rate_hz=rate_hz)
     sound = tone(500, 1.23, rate_hz)
-    chunks = sum(push_all(lambda part: chunker.push(part, arrived_s=5.0), sound), [])
-    chunks += chunker.flush(arrived_s=6.0)
+    parts = push_all(lambda part: chunker.push(part, arrived_s=5.0), sound)
+    chunks = [*chain.from_iterable(parts), *chunker.flush(arrived_s=6.0)]
     assert len(chunks) == -(-round(len(sound) * 48_000 / rate_hz) // SOUND_SAMPLES)
     assert [chunk.media_time_s for chunk in chunks] == pytest.approx([0.04 * n for n in range(len(chunks))])
     played = np.concatenate([chunk.sound for chunk in chunks]) / 32768

@@ -21,6 +21,7 @@ class TickingSession:
         self.index = 1000
         self.subscriptions: set[Subscription] = set()
         self.subscribed = 0
+        self.was_subscribed = asyncio.Event()
         self.is_closed = False
         self._task: asyncio.Task[None] | None = None
 
@@ -30,6 +31,7 @@ class TickingSession:
         subscription = Subscription(self.subscriptions.discard)
         self.subscriptions.add(subscription)
         self.subscribed += 1
+        self.was_subscribed.set()
         return subscription
 
     def start(self) -> None:
@@ -48,6 +50,15 @@ class TickingSession:
         for subscription in list(self.subscriptions):
             subscription.put(tick)
         return tick
+
+    async def after(self, count: int) -> None:
+        """Return when so many ticks more have gone out."""
+        subscription = self.subscribe()
+        async for _ in subscription:
+            count -= 1
+            if count == 0:
+                break
+        subscription.close()
 
     async def _run(self) -> None:
         due_s = time.monotonic()
@@ -76,7 +87,8 @@ def picture(index: int) -> np.ndarray:
 
 def place_of(luma: np.ndarray) -> int:
     """Return index modulo 24 of a decoded picture's luma (512, 512)."""
-    return int(round((np.argmax(np.convolve(luma[200:264].mean(axis=0), np.ones(20), "valid")) - 16) / 20))
+    left = int(np.argmax(np.convolve(luma[200:264].mean(axis=0), np.ones(20), "valid")))
+    return round((left - 16) / 20)
 
 
 def tone(index: int) -> np.ndarray:

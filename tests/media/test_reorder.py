@@ -76,11 +76,8 @@ def test_a_sender_that_begins_anew_is_followed_and_nothing_that_waited_is_kept_b
 def test_whatever_the_network_does_packets_leave_in_order_and_once(seed, loss):
     rng = random.Random(seed)
     buffer = ReorderBuffer()
-    arrivals = []
-    for n in range(1000):
-        for _ in range(1 + (rng.random() < 0.03)):
-            if rng.random() >= loss:
-                arrivals.append((n * 0.02 + rng.expovariate(100), n))
+    sent = [n for n in range(1000) for _ in range(1 + (rng.random() < 0.03))]
+    arrivals = [(n * 0.02 + rng.expovariate(100), n) for n in sent if rng.random() >= loss]
     out = []
     for now_s, n in sorted(arrivals):
         out += buffer.expire(now_s)

@@ -78,6 +78,7 @@ class Broadcast:
         self._opus: OpusEncoder | None = None
         self._second_half: tuple[asyncio.TimerHandle, av.Packet[Any]] | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
         self._tracks: set[PacketTrack] = set()
         self._closed = False
 
@@ -111,24 +112,6 @@ class Broadcast:
         track = SoundTrack(on_begin=self._begin, on_end=self._end)
         self._tracks.add(track)
         return track
-
-    def send_video(self, sender: RTCRtpSender, codec: Codec) -> None:
-        """Let `sender`, which has not begun to send, send the pictures in packets of `codec`, which is what it negotiates.
-
-        Raises:
-            SessionClosed: the broadcast has ended.
-        """
-        track = self.video(codec)
-        self.bind(sender, track)
-        sender.replaceTrack(track)
-
-    def send_audio(self, sender: RTCRtpSender) -> None:
-        """Let `sender`, which negotiates Opus, send the sound.
-
-        Raises:
-            SessionClosed: the broadcast has ended.
-        """
-        sender.replaceTrack(self.audio())
 
     def bind(self, sender: RTCRtpSender, track: MediaStreamTrack) -> None:
         """Let a viewer's RTCP reach the shared encoder: key-frame requests, bandwidth estimates and losses.
@@ -165,10 +148,9 @@ class Broadcast:
         for track in list(self._tracks):
             track.stop()
         self._tracks.clear()
-        pump, self._pump = self._pump, None
-        if pump is not None:
+        for pump in self._pumps:
             pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+        await asyncio.gather(*self._pumps, return_exceptions=True)
         for channel in self._channels.values():
             await channel.aclose()
 
@@ -183,6 +165,8 @@ class Broadcast:
             self._sounds.add(track)
         if self._pump is None and not self._closed:
             self._pump = asyncio.create_task(self._run(), name="broadcast")
+            self._pumps.add(self._pump)
+            self._pump.add_done_callback(self._pumps.discard)
 
     def _end(self, track: PacketTrack) -> None:
         self._tracks.discard(track)
