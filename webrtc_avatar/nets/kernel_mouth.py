@@ -1,8 +1,9 @@
 """Mouth weights to the mouth's picture by kernel ridge regression onto principal components.
 
-A mouth is compared to the rendered ones by a Gaussian of the distance of their weights (Rasmussen and Williams,
-"Gaussian Processes for Machine Learning", 2006, 2.2); the similarities give the strengths of a few principal components
-(Turk and Pentland, "Eigenfaces for Recognition", 1991), which are added to the mean picture.
+A mouth is compared to the rendered ones by 1 / (1 + squared distance) of their weights, measured by a learned metric
+(the rational quadratic kernel: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, 4.2.1). The
+similarities give the strengths of a few principal components (Turk and Pentland, "Eigenfaces for Recognition", 1991),
+which are added to the mean picture.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-STATE = ("scale", "known", "coefficients", "basis", "mean")
+STATE = ("metric", "known", "coefficients", "basis", "mean")
 """Names of the buffers and of the ONNX file's initializers."""
 
 
@@ -22,14 +23,14 @@ class KernelMouth(nn.Module):
     """weights float32 (batch, weights) -> crop uint8 (batch, height, width, 3) BGR.
 
     Buffers:
-        scale: float32 (weights,), 1 / (length scale * sqrt(2)) of each weight, so that similarity is exp(-distance^2).
-        known: float32 (samples, weights), the rendered mouths' weights times `scale`.
+        metric: float32 (weights, features), takes weights to where distance means difference in the picture.
+        known: float32 (samples, features), the rendered mouths there.
         coefficients: float32 (samples, components).
         basis: float16 (components, height * width * 3), in grey levels; the sums are made in float32.
         mean: float32 (height, width, 3), grey levels.
     """
 
-    scale: torch.Tensor
+    metric: torch.Tensor
     known: torch.Tensor
     coefficients: torch.Tensor
     basis: torch.Tensor
@@ -45,9 +46,9 @@ class KernelMouth(nn.Module):
         super().__init__()
         for name in STATE:
             self.register_buffer(name, torch.from_numpy(np.array(arrays[name])))
-        samples, weights = self.known.shape
+        samples, features = self.known.shape
         components, pixels = self.basis.shape
-        fits = self.scale.shape == (weights,) and self.coefficients.shape == (samples, components)
+        fits = self.metric.shape[1:] == (features,) and self.coefficients.shape == (samples, components)
         if not fits or self.mean.ndim != 3 or self.mean.shape[2] != 3 or self.mean.numel() != pixels:
             shapes = {name: tuple(getattr(self, name).shape) for name in STATE}
             raise ValueError(f"the shapes of a kernel mouth do not fit each other: {shapes}")
@@ -58,10 +59,15 @@ class KernelMouth(nn.Module):
         return cls(arrays)
 
     def levels(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return float32 (batch, height, width, 3) grey levels, neither rounded nor limited to 0..255."""
-        distance = (((weights * self.scale)[:, None] - self.known) ** 2).sum(-1)
-        strengths = torch.exp(-distance) @ self.coefficients
-        return (strengths @ self.basis.float()).view(-1, *self.mean.shape) + self.mean
+        """Return float32 (batch, height, width, 3) grey levels, neither rounded nor limited to 0..255.
+
+        Half precision is kept out, also where the caller has switched it on: the coefficients are large and cancel.
+        """
+        with torch.autocast(weights.device.type, enabled=False):
+            features = weights.float() @ self.metric
+            distance = ((features[:, None] - self.known) ** 2).sum(-1)
+            strengths = (1 / (1 + distance)) @ self.coefficients
+            return (strengths @ self.basis.float()).view(-1, *self.mean.shape) + self.mean
 
     def forward(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the crops, rounded half to even."""

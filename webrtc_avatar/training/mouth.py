@@ -23,7 +23,13 @@ from webrtc_avatar.training.mouth_export import write_onnx
 Floats = npt.NDArray[np.float32]
 
 LIPS = (slice(30, 130), slice(40, 184))
-"""Rows and columns of a 160x224 crop in which errors count most."""
+"""Rows and columns of a 160x224 crop that quality is measured over."""
+
+_START = 0.3
+_START_LOG_RIDGE = -5.0
+_LEAST_SPREAD = 1e-3
+_ERROR_FLOOR = 0.003
+"""Share of the crops' variance below which an error is not worth lowering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,75 +38,75 @@ class Recipe:
 
     Attributes:
         components: principal components of the crops.
-        sharpness: of the kernel, on weights divided by their spread: exp(-sharpness * distance^2).
-        ridge: how much noise a crop is taken to have, in units of the kernel.
-        closure_ridge: the same for the mouths that must be exact: closed and at rest.
-        lips: how much more a pixel of the lips counts in the choice of components.
+        steps: of the metric's descent.
+        rate: of the first step, falling to nothing.
     """
 
     components: int = 48
-    sharpness: float = 0.05
-    ridge: float = 1e-2
-    closure_ridge: float = 1e-4
-    lips: float = 4.0
+    steps: int = 120
+    rate: float = 0.04
 
 
-def fit(mouths: Mouths, recipe: Recipe = Recipe()) -> KernelMouth:
+def fit(mouths: Mouths, recipe: Recipe | None = None) -> KernelMouth:
     """Return the network that draws these mouths. Same input, same output, bit for bit, on one machine.
 
     Args:
         mouths: weights and crops.
-        recipe: how to fit.
+        recipe: how to fit; none: the defaults.
     """
-    weights = mouths.weights.astype(np.float64)
-    scale = np.sqrt(recipe.sharpness) / weights.std(0)
-    known = weights * scale
-
-    pixels = mouths.crops.reshape(len(weights), -1).astype(np.float32)
+    recipe = recipe or Recipe()
+    pixels = mouths.crops.reshape(len(mouths.crops), -1).astype(np.float32)
     mean = pixels.mean(0)
-    importance = np.sqrt(_importance(mouths.crops.shape[1:], recipe.lips)).ravel()
     pixels -= mean
-    pixels *= importance
     basis = _principal(pixels, recipe.components)
-    targets = (pixels @ basis.T).astype(np.float64)
+    targets = torch.from_numpy((pixels @ basis.T).astype(np.float64))
 
-    noise = np.where(is_closed(mouths.weights), recipe.closure_ridge, recipe.ridge)
-    coefficients = np.linalg.solve(similarity(known, known) + np.diag(noise), targets)
+    weights = torch.from_numpy(mouths.weights.astype(np.float64))
+    metric, ridge = _learned_metric(weights, targets, recipe)
+    known = weights @ metric
+    coefficients = torch.linalg.solve(_similarity(known) + ridge * torch.eye(len(known), dtype=torch.float64), targets)
 
     # Components as grey levels of one spread each: half precision then errs by the same share everywhere.
-    spread = targets.std(0)
+    spread = targets.std(0).numpy()
     return KernelMouth(
         {
-            "scale": scale.astype(np.float32),
-            "known": known.astype(np.float32),
-            "coefficients": (coefficients / spread).astype(np.float32),
-            "basis": (basis / importance * spread[:, None]).astype(np.float16),
+            "metric": metric.numpy().astype(np.float32),
+            "known": known.numpy().astype(np.float32),
+            "coefficients": (coefficients.numpy() / spread).astype(np.float32),
+            "basis": (basis * spread[:, None]).astype(np.float16),
             "mean": mean.reshape(mouths.crops.shape[1:]),
         }
     )
 
 
-def similarity(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return exp(-squared distance) of every pair of rows: (n, weights) and (m, weights) to (n, m)."""
-    kernel: npt.NDArray[np.float64] = np.exp(-((first[:, None] - second[None]) ** 2).sum(-1))
-    return kernel
+def _learned_metric(weights: torch.Tensor, targets: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, float]:
+    """Return the metric (weights, weights) and the ridge that predict each mouth best from all others.
+
+    Gradient descent (Adam) on the leave-one-out error, which a kernel method has in closed form: Rasmussen and Williams,
+    5.4.2. The error's logarithm is averaged over mouths, so that no few far ones rule.
+    """
+    log_ridge = torch.tensor(_START_LOG_RIDGE, dtype=torch.float64, requires_grad=True)
+    spread = weights.std(0).clamp_min(_LEAST_SPREAD)[:, None]
+    scaled = torch.eye(weights.shape[1], dtype=torch.float64).mul(_START).requires_grad_()
+    unity = torch.eye(len(weights), dtype=torch.float64)
+    floor = _ERROR_FLOOR * targets.var(0).sum()
+    optimizer = torch.optim.Adam([scaled, log_ridge])
+    for step in range(recipe.steps):
+        optimizer.param_groups[0]["lr"] = recipe.rate * (1 - step / recipe.steps)
+        inverse = torch.linalg.inv(_similarity((weights / spread.T) @ scaled) + log_ridge.exp() * unity)
+        missed = (inverse @ targets) / torch.diagonal(inverse)[:, None]
+        loss = torch.log((missed**2).sum(1) + floor).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return (scaled / spread).detach(), float(log_ridge.detach().exp())
 
 
-def is_closed(weights: Floats) -> npt.NDArray[np.bool_]:
-    """Return which rows of weights (n, 12) show closed lips: pressed, rolled in or at rest, without any jaw."""
-    opening = np.abs(weights[:, OPENING]).max(1)
-    closed: npt.NDArray[np.bool_] = opening < 0.02
-    return closed
-
-
-OPENING = [0, 2, 3, 4, 8, 9, 10, 11]
-"""Columns of the weights that part the lips: jaw, funnel, round, stretch, upper lip, lower lip, tongue."""
-
-
-def _importance(shape: tuple[int, ...], lips: float) -> Floats:
-    importance = np.ones(shape, np.float32)
-    importance[LIPS] = lips
-    return importance
+def _similarity(features: torch.Tensor) -> torch.Tensor:
+    """Return 1 / (1 + squared distance) of every pair of rows: (n, features) to (n, n)."""
+    lengths = (features**2).sum(1)
+    distance = (lengths[:, None] + lengths[None] - 2 * features @ features.T).clamp_min(0)
+    return 1 / (1 + distance)
 
 
 def _principal(pixels: Floats, components: int) -> Floats:

@@ -25,17 +25,18 @@ def write_onnx(mouth: KernelMouth, path: Path) -> None:
         "known_axis": np.array([1], np.int64),
         "sum_axis": np.array([2], np.int64),
         "crop_shape": np.array([-1, height, width, channels], np.int64),
+        "one": np.array(1, np.float32),
         "black": np.array(0, np.float32),
         "white": np.array(255, np.float32),
     }
     nodes = [
-        helper.make_node("Mul", ["weights", "scale"], ["scaled"]),
-        helper.make_node("Unsqueeze", ["scaled", "known_axis"], ["scaled_rows"]),
-        helper.make_node("Sub", ["scaled_rows", "known"], ["difference"]),
+        helper.make_node("MatMul", ["weights", "metric"], ["features"]),
+        helper.make_node("Unsqueeze", ["features", "known_axis"], ["rows"]),
+        helper.make_node("Sub", ["rows", "known"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["squared"]),
         helper.make_node("ReduceSum", ["squared", "sum_axis"], ["distance"], keepdims=0),
-        helper.make_node("Neg", ["distance"], ["exponent"]),
-        helper.make_node("Exp", ["exponent"], ["similarity"]),
+        helper.make_node("Add", ["distance", "one"], ["dissimilarity"]),
+        helper.make_node("Reciprocal", ["dissimilarity"], ["similarity"]),
         helper.make_node("MatMul", ["similarity", "coefficients"], ["strengths"]),
         helper.make_node("Cast", ["basis"], ["basis_float"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["strengths", "basis_float"], ["flat"]),
@@ -48,7 +49,7 @@ def write_onnx(mouth: KernelMouth, path: Path) -> None:
     graph = helper.make_graph(
         nodes,
         "kernel_mouth",
-        [helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", state["scale"].shape[0]])],
+        [helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", state["metric"].shape[0]])],
         [helper.make_tensor_value_info("crop", TensorProto.UINT8, ["batch", height, width, channels])],
         [numpy_helper.from_array(array, name) for name, array in {**state, **constants}.items()],
     )
