@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
-from webrtc_avatar.avatar.compose import Picture, i420, paste, planes, put
+from webrtc_avatar.avatar.compose import Picture, Planes, i420, paste, planes, put
 from webrtc_avatar.avatar.idle import Idle
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.avatar.stage import stage_of
@@ -43,8 +43,9 @@ class Actor:
     def __init__(self, avatar: Avatar, *, seed: int) -> None:
         self._stage = stage_of(avatar)
         self._idle = Idle(seed)
-        self._warp = Warp(avatar.flow, avatar.frame_size) if avatar.flow else None
-        self._still = np.empty_like(self._stage.plate)
+        self._still = self._stage.plate.copy()
+        self._warp = Warp(avatar.flow, planes(self._still)) if avatar.flow else None
+        self._eyes: Picture | None = None
         self._mouth: Picture | None = None
         self._mouth_share = 0.0
         self._livelier = self._liveliness = 0.0
@@ -65,20 +66,32 @@ class Actor:
             EngineFailure: if the crop does not have the mouth box's size.
         """
         ticks = 1 if self._tick is None else max(tick - self._tick, 1)
+        mouth_before, eyes_before = self._mouth, self._eyes
+        self._show_mouth(ticks, crop)
         self._tick = tick
         self._quicken(ticks, 1.0 if speaking else 0.0)
-        self._show_mouth(ticks, crop)
         pose = self._idle.pose(tick, self._liveliness)
-        np.copyto(self._still, self._stage.plate)
-        still = planes(self._still)
-        put(still, self._stage.eye_box, self._stage.eyes(pose.look))
-        if self._mouth is not None:
-            paste(still, self._stage.mouth_box, self._mouth, self._stage.mouth_feather, weight=self._mouth_share)
+        self._eyes = eyes = self._stage.eyes(pose.look)
+        still = self._compose(eyes)
         if self._warp is None:
             return self._still.copy()
+        if eyes is not eyes_before:
+            self._warp.refresh(still, self._stage.eye_box)
+        if self._mouth is not None or mouth_before is not None:
+            self._warp.refresh(still, self._stage.mouth_box)
         frame = np.empty_like(self._still)
         self._warp.move(still, planes(frame), pose.yaw, pose.pitch, pose.roll, pose.breath)
         return frame
+
+    def _compose(self, eyes: Picture) -> Planes:
+        """Paste eyes and mouth on the plate, and return the still picture's planes."""
+        stage = self._stage
+        np.copyto(self._still, stage.plate)
+        still = planes(self._still)
+        put(still, stage.eye_box, eyes)
+        if self._mouth is not None:
+            paste(still, stage.mouth_box, self._mouth, stage.mouth_feather, weight=self._mouth_share)
+        return still
 
     def _quicken(self, ticks: int, target: float) -> None:
         stay = math.exp(-ticks / (FRAME_RATE_HZ * LIVELY_S))
