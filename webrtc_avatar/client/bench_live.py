@@ -11,12 +11,9 @@ import contextlib
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +25,9 @@ from rich.table import Table
 
 from webrtc_avatar import __version__
 from webrtc_avatar.client.bench_peers import PeersJob
-from webrtc_avatar.client.failures import ConnectionLost, NotMedia
+from webrtc_avatar.client.bench_speech import in_step_lag
+from webrtc_avatar.client.failures import ConnectionLost
+from webrtc_avatar.client.measure import Lag
 from webrtc_avatar.client.report import number
 from webrtc_avatar.settings import Settings
 
@@ -37,12 +36,6 @@ NOTE = (
     "and measures the lips; the others count frames by their marker bit, so that they take little from the server."
 )
 
-_SENTENCES = (
-    "Good morning, how are you today? My mother bought five pounds of ripe bananas. "
-    "We found a small boat by the blue water. Please put the big box above the open door. "
-    "They told me that the show begins at half past eleven. You should move a bit before the bell."
-)
-_LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0870.wav")
 _GRACE_S = 60.0
 
 
@@ -59,7 +52,10 @@ class Outcome:
         onsets_p50_ms, onsets_p95_ms: voice to lips at the beginnings of speech.
         offset_ms: audio-video offset; `offset_end_ms` that of the last minute of a long run.
         first_frame_ms: the slowest peer's.
+        in_step_ms: what `offset_ms` would read for this speech if sound and picture were perfectly in step.
         cpu_percent: of one core, per session.
+        peers_cpu_percent: of one core, of all peers together.
+        others_cpu_percent: of one core, of everything else on the machine: high, and the figures are of no use.
         frames: by outcome, as the server counted.
         model_ms: time of model calls by frame.
         batch: frames in a model call, on average.
@@ -82,7 +78,10 @@ class Outcome:
     offset_ms: float | None
     offset_end_ms: float | None
     first_frame_ms: float | None
+    in_step_ms: float | None
     cpu_percent: float
+    peers_cpu_percent: float
+    others_cpu_percent: float | None
     frames: dict[str, float]
     model_ms: float | None
     batch: float | None
@@ -101,29 +100,6 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, {libraries}; version {__version__}"
 
 
-@contextlib.contextmanager
-def bench_speech(audio: Path | None) -> Iterator[Path]:
-    """Yield a file with speech: the given one, or one that espeak-ng speaks, or a LibriVox sentence.
-
-    Raises:
-        NotMedia: none of them is there.
-    """
-    if audio is not None:
-        yield audio
-    elif program := shutil.which("espeak-ng"):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "speech.wav"
-            command = [program, "-v", "en-us", "-s", "150", "-w", str(path), _SENTENCES]
-            spoken = subprocess.run(command, capture_output=True, text=True, check=False)
-            if spoken.returncode != 0:
-                raise NotMedia(f"espeak-ng failed ({spoken.stderr.strip()[:200]}); name a sound file with --audio")
-            yield path
-    elif _LIBRIVOX.is_file():
-        yield _LIBRIVOX
-    else:
-        raise NotMedia("there is no speech to send; name a sound file with --audio, or install espeak-ng")
-
-
 async def bench_live(
     *,
     sessions: list[int],
@@ -140,16 +116,20 @@ async def bench_live(
     """
     from webrtc_avatar.server.app import create_app
     from webrtc_avatar.server.middleware import METRICS
+    from webrtc_avatar.server.signalling import LIBRARY
 
     app = create_app(settings)
     runner = web.AppRunner(app, handle_signals=False, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        in_step = await asyncio.to_thread(in_step_lag, app[LIBRARY].get(settings.avatar), audio)
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return [
             await _run(
-                PeersJob(url, str(audio), count, seconds, loss_percent, str(record or "")), app[METRICS].exposition
+                PeersJob(url, str(audio), count, seconds, loss_percent, str(record or "")),
+                app[METRICS].exposition,
+                in_step,
             )
             for count in sessions
         ]
@@ -157,7 +137,7 @@ async def bench_live(
         await runner.cleanup()
 
 
-async def _run(job: PeersJob, exposition: Any) -> Outcome:
+async def _run(job: PeersJob, exposition: Callable[[], bytes], in_step: Lag | None) -> Outcome:
     command = [sys.executable, "-m", "webrtc_avatar.client.bench_peers", job.as_argument()]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, limit=1 << 24, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -166,9 +146,9 @@ async def _run(job: PeersJob, exposition: Any) -> Outcome:
     try:
         async with asyncio.timeout(job.seconds + _GRACE_S):
             await _event(process.stdout, "measuring")
-            counted, cpu_s, wall_s = _counts(exposition()), time.process_time(), time.monotonic()
-            await _event(process.stdout, "measured")
-            cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+            counted, start = _counts(exposition()), _Clock.now()
+            peers_cpu_s = float((await _event(process.stdout, "measured"))["cpu_s"])
+            spent = _Clock.now().since(start)
             counted = {name: value - counted.get(name, 0.0) for name, value in _counts(exposition()).items()}
             reports = (await _event(process.stdout, "done"))["reports"]
             await process.wait()
@@ -180,7 +160,30 @@ async def _run(job: PeersJob, exposition: Any) -> Outcome:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return _outcome(job, reports, counted, cpu_percent=100 * cpu_s / wall_s / job.sessions)
+    return _outcome(job, reports, counted, spent=spent, peers_cpu_s=peers_cpu_s, in_step=in_step)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Wall time, CPU time of this process, and that of the whole machine where it can be read, in seconds."""
+
+    wall_s: float
+    own_s: float
+    machine_s: float | None
+
+    @classmethod
+    def now(cls) -> _Clock:
+        machine_s = None
+        with contextlib.suppress(OSError, ValueError):
+            user, nice, system, _, _, irq, soft = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
+            machine_s = (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+        return cls(time.monotonic(), time.process_time(), machine_s)
+
+    def since(self, start: _Clock) -> _Clock:
+        machine_s = None
+        if self.machine_s is not None and start.machine_s is not None:
+            machine_s = self.machine_s - start.machine_s
+        return _Clock(self.wall_s - start.wall_s, self.own_s - start.own_s, machine_s)
 
 
 async def _event(lines: asyncio.StreamReader, expected: str) -> dict[str, Any]:
@@ -204,7 +207,15 @@ def _counts(exposition: bytes) -> dict[str, float]:
     return counts
 
 
-def _outcome(job: PeersJob, reports: list[dict[str, Any]], counted: dict[str, float], *, cpu_percent: float) -> Outcome:
+def _outcome(
+    job: PeersJob,
+    reports: list[dict[str, Any]],
+    counted: dict[str, float],
+    *,
+    spent: _Clock,
+    peers_cpu_s: float,
+    in_step: Lag | None,
+) -> Outcome:
     first = reports[0]
     rates = [report["fps"] for report in reports if report["fps"] is not None]
     late = [report["lateness"] for report in reports if report["lateness"] is not None]
@@ -230,7 +241,12 @@ def _outcome(job: PeersJob, reports: list[dict[str, Any]], counted: dict[str, fl
         offset_ms=(first["audio_video"] or {}).get("lag_ms"),
         offset_end_ms=(first["audio_video_end"] or {}).get("lag_ms"),
         first_frame_ms=max(starts, default=None),
-        cpu_percent=cpu_percent,
+        in_step_ms=None if in_step is None else in_step.lag_ms,
+        cpu_percent=100 * spent.own_s / spent.wall_s / job.sessions,
+        peers_cpu_percent=100 * peers_cpu_s / spent.wall_s,
+        others_cpu_percent=None
+        if spent.machine_s is None
+        else max(0.0, 100 * (spent.machine_s - spent.own_s - peers_cpu_s) / spent.wall_s),
         frames={
             name.removeprefix("frames_total/"): value
             for name, value in counted.items()
@@ -269,9 +285,14 @@ def table(outcomes: list[Outcome]) -> Table:
             lambda r: f"{number(r.onsets_p50_ms, 0)} / {number(r.onsets_p95_ms, 0, ' ms')} ({r.onsets})",
         ),
         ("audio-video offset (+: sound first)", lambda r: number(r.offset_ms, 0, " ms")),
+        ("  the same, were both perfectly in step", lambda r: number(r.in_step_ms, 0, " ms")),
         ("audio-video offset, last minute", lambda r: number(r.offset_end_ms, 0, " ms")),
         ("first frame, slowest peer", lambda r: number(r.first_frame_ms, 0, " ms")),
         ("CPU per session", lambda r: f"{r.cpu_percent:.1f} % of a core"),
+        (
+            "CPU of all peers / of other programs",
+            lambda r: f"{r.peers_cpu_percent:.0f} / {number(r.others_cpu_percent, 0)} %",
+        ),
         (
             "frames held / dropped / failed",
             lambda r: " / ".join(f"{r.frames.get(n, 0):.0f}" for n in ("held", "dropped", "failed")),

@@ -1,6 +1,7 @@
 """The peers of a bench, in a process of their own: `python -m webrtc_avatar.client.bench_peers '{"url": ...}'`.
 
 Writes one JSON object a line to standard output: `{"event": "measuring"}` when all peers are connected and settled,
+`{"event": "measured", "cpu_s": ...}` with the peers' CPU time when the time is over,
 `{"event": "done", "reports": [...]}` at the end, `{"event": "failed", "message": ...}` instead of either.
 """
 
@@ -65,10 +66,10 @@ async def run_peers(job: PeersJob) -> None:
             await peer.start()
             await peer.run(_BETWEEN_JOINS_S)
         await peers[0].run(_SETTLE_S)
-        since_s = time.monotonic()
+        since_s, cpu_s = time.monotonic(), time.process_time()
         _say({"event": "measuring"})
         await asyncio.gather(*(peer.run(job.seconds) for peer in peers))
-        _say({"event": "measured"})
+        _say({"event": "measured", "cpu_s": time.process_time() - cpu_s})
         reports = [peer.report(since_s=since_s).as_dict() for peer in peers]
     finally:
         await asyncio.gather(*(peer.aclose() for peer in peers))

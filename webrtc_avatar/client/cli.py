@@ -135,19 +135,22 @@ def live(
     loss: Annotated[
         float, typer.Option(min=0, max=90, help="Percent of packets that the peers drop, both ways.")
     ] = 0.0,
-    audio: Annotated[Path | None, typer.Option(help="Speech to send [made with espeak-ng].")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Speech to send [LibriVox sentences or espeak-ng, whichever is installed].")
+    ] = None,
     record: Annotated[Path | None, typer.Option(help="MP4 of what the first peer of the last run received.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Run a server in this process and headless peers in another; print what both measured."""
     from webrtc_avatar.client import bench_live
+    from webrtc_avatar.client.bench_speech import bench_speech
     from webrtc_avatar.settings import Settings
 
     counts = sessions or [1, 4]
     flags: dict[str, Any] = {"max_sessions": max(counts), "log_level": "warning"}
     try:
         settings = Settings(**flags)
-        with bench_live.bench_speech(audio) as speech:
+        with bench_speech(audio) as speech:
             outcomes = asyncio.run(
                 bench_live.bench_live(
                     sessions=counts,
