@@ -19,6 +19,7 @@ from webrtc_avatar.log import session_context
 from webrtc_avatar.media.broadcast import Broadcast
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server.connection import Connection
+from webrtc_avatar.server.memory import Tidy
 from webrtc_avatar.server.negotiation import Offer
 from webrtc_avatar.session import Session, SessionManager, State
 from webrtc_avatar.settings import Settings
@@ -180,6 +181,7 @@ class LiveSessions:
         self._pool = pool
         self._live: dict[str, LiveSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tidy = Tidy()
 
     @property
     def draining(self) -> bool:
@@ -256,6 +258,7 @@ class LiveSessions:
         for session_id in list(self._live):
             self._close_soon(session_id, reason)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._tidy.aclose()
 
     def _add(self, session: Session) -> LiveSession:
         broadcast = Broadcast(session, settings=self._settings, metrics=self._metrics, executor=self._pool)
@@ -294,3 +297,4 @@ class LiveSessions:
             log.exception("ending the session failed")
         finally:
             self._live.pop(session_id, None)
+            self._tidy.soon()

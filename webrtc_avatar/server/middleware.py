@@ -20,6 +20,7 @@ METRICS = web.AppKey("metrics", Metrics)
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 _HEADERS = {
+    "Server": "webrtc-avatar",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
