@@ -1,6 +1,7 @@
 """A real aiortc peer speaks; the sink hears it."""
 
 import asyncio
+import time
 from fractions import Fraction
 
 import av
@@ -80,6 +81,8 @@ def test_speech_from_a_peer_arrives_whole(speech_wav):
         assert lag_and_match(heard[start:], said[start : start + 48_000])[0] == lag
     assert sink.packets_received == 200
     assert sink.packets_lost == sink.packets_invalid == 0
+    said_s = chunks[speaking].arrived_s - time.monotonic() + time.time()
+    assert abs(sink.ntp_origin_s + chunks[speaking].media_time_s - said_s) < 1
     # What the model hears is what is played.
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert abs(lag_and_match(samples, said[::3] / 32768)[0] - lag / 3) <= 1

@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
+import av
 import numpy as np
 import pytest
 
@@ -178,6 +179,37 @@ def test_when_packets_stop_silence_flows_in_real_time_and_nothing_shifts_when_th
     assert not bench.sound[(stop + 5) * 960 : (resume - 1) * 960].any()
 
 
+@pytest.mark.parametrize("late_s", [0.03, 0.07, 0.15])
+def test_packets_that_all_come_later_from_now_on_lose_little(packets, late_s):
+    bench = Bench()
+    for n in range(200):
+        bench.arrive(n, packets[n], n * PACKET_S + late_s * (n >= 100))
+    assert len(bench.chunks) == 100
+    assert bench.sink.packets_late * PACKET_S <= late_s
+    assert not any(bench.filled[56:])
+
+
+@pytest.mark.parametrize("milliseconds", [10, 40, 60])
+def test_packets_of_any_duration_are_understood(said, milliseconds):
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "stereo", "s16"
+    encoder.options = {"frame_duration": str(milliseconds)}
+    samples = 48 * milliseconds
+    bench = Bench()
+    sent = 0
+    for n in range(0, 96_000, samples):
+        frame = av.AudioFrame.from_ndarray(said[n : n + samples].repeat(2).reshape(1, -1), "s16", "stereo")
+        frame.sample_rate, frame.pts = 48_000, n
+        for packet in encoder.encode(frame):
+            bench.arrive(sent, bytes(packet), sent * milliseconds / 1000, timestamp=sent * samples)
+            sent += 1
+    assert len(bench.chunks) == sent * samples // SOUND_SAMPLES
+    assert not any(bench.filled)
+    lag, match = lag_and_match(bench.sound, said[:96_000])
+    assert lag == 312 + LEAD_IN
+    assert match > 0.9
+
+
 def test_sparse_packets_of_discontinuous_transmission_keep_the_clock(packets):
     bench = Bench()
     silence = OpusEncoder(48_000).encode(np.zeros(960, np.int16))
@@ -211,6 +243,7 @@ def test_timestamps_that_paused_with_the_microphone_lose_no_more_than_a_fifth_of
         bench.arrive(n, packets[n], n * PACKET_S + 0.7)
     assert bench.sink.packets_late <= 12
     assert not any(bench.filled[-25:])
+    assert np.diff(bench.fed_s).max() < 0.12
     assert bench.fed_s[-1] == pytest.approx(119 * PACKET_S + 0.7)
 
 
@@ -289,8 +322,9 @@ def test_payloads_that_are_not_opus_become_a_gap_and_are_counted(packets):
     bench = Bench()
     for n in range(100):
         bench.arrive(n, b"\xff\xff\xff" if 40 <= n < 50 else packets[n], n * PACKET_S)
-    assert len(bench.chunks) == 50
     assert bench.sink.packets_invalid == 10
+    assert bench.fed_s == pytest.approx([(2 * n + 1) * PACKET_S for n in range(50)])
+    assert bench.filled == [20 <= n < 25 for n in range(50)]
 
 
 def test_a_session_that_refuses_chunks_does_not_end_the_reception(packets):

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _KEY_BURST = 2
 _KEY_INTERVAL_S = 0.5
 """Key frames come at most twice a second in the long run; the first two that are asked for come at once."""
+_CLOSE_S = 2.0
 
 
 class Channel:
@@ -115,7 +116,7 @@ class Channel:
         """Wait for the job under way and close the encoder."""
         self._encoder = None
         if self._job is not None:
-            await asyncio.wait({self._job})
+            await asyncio.wait({self._job}, timeout=_CLOSE_S)
             self._job = None
 
     def _encode(

@@ -39,8 +39,10 @@ _PATIENCE_S = 0.060
 """A packet that is overdue by this is taken for DTX, mute or loss: silence begins to flow."""
 _FILL_LAG_S = 0.040
 """Silence keeps this far behind the time at which packets would have come, so those that resume find their place free."""
+_FAR_BEHIND_SAMPLES = SOUND_RATE_HZ // 5
+"""Packets that come later than this do not hold silence back: their timestamps stood still while it flowed."""
 _FIRST_PATIENCE_S = 0.100
-"""The same before the very first packet, counted from `start`."""
+"""How long the very first packet is waited for, counted from `start`."""
 _STALL_S = 0.030
 """A timer that is late by this means that the event loop stood still: packets may wait in the socket, so they come first."""
 _GRACE_S = 0.005
@@ -76,7 +78,7 @@ class MicrophoneSink:
     Args:
         feed: takes each chunk; called on the event loop's thread, chunks consecutive and without holes.
         loop: the event loop; the running one by default.
-        metrics: where dropped packets are counted.
+        metrics: where the time that a packet takes is counted.
         now: the clock, `time.monotonic` unless a test needs its own.
 
     Attributes:
@@ -111,6 +113,7 @@ class MicrophoneSink:
         self._fill_s: float | None = None
         self._expected_s = 0.0
         self._stalled = False
+        self._is_far_behind = False
         self._source: int | None = None
         self._opus_types: dict[int, bool] = {}
         self._started = False
@@ -174,11 +177,17 @@ class MicrophoneSink:
                 self._timeline.anew()
             self._source = source
         released = self._reorder.push(sequence, _Packet(timestamp, payload), now_s)
-        duration_s = (packet_samples(payload) or PACKET_SAMPLES) / SOUND_RATE_HZ
-        self._expected_s = now_s + duration_s
-        self._fill_s = self._expected_s + _PATIENCE_S
         for packet in released:
             self._play(packet, now_s)
+        self._wait_for_next(now_s, packet_samples(payload) or PACKET_SAMPLES)
+        if self._metrics is not None:
+            self._metrics.stage_run.labels("sink").observe(self._now() - now_s)
+
+    def _wait_for_next(self, now_s: float, samples: int) -> None:
+        """Let silence flow if nothing follows what has just come, which lasts `samples` samples."""
+        if not self._is_far_behind:
+            self._expected_s = now_s + samples / SOUND_RATE_HZ
+            self._fill_s = self._expected_s + _PATIENCE_S
         self._arm()
 
     def _take_rtp(self, packet: Any) -> None:
@@ -210,18 +219,22 @@ class MicrophoneSink:
         sound = self._decoder.decode(packet.payload)
         if sound is None:
             self.packets_invalid += 1
-            return  # the next packet's timestamp, or the timer, shows the gap
-        place = self._timeline.place(packet.timestamp, len(sound), now_s)
+        self._append(packet.timestamp, sound, packet_samples(packet.payload) or PACKET_SAMPLES, now_s)
+
+    def _append(self, timestamp: int, sound: Sound | None, samples: int, now_s: float) -> None:
+        """Put sound where its timestamp says; None is a packet of so many samples that could not be decoded."""
+        length = samples if sound is None else len(sound)
+        place = self._timeline.place(timestamp, length, now_s)
+        self._is_far_behind = place.skip > _FAR_BEHIND_SAMPLES
         if place.gap:
             self._fill(place.gap, now_s)
-        if place.skip == len(sound):
+        if place.skip >= length:
             self.packets_late += 1
-            if self._metrics is not None:
-                self._metrics.chunks.labels("late").inc()
-            return
-        sound = sound[place.skip :]
-        self._concealer.heard(sound)
-        self._push(sound, now_s, synthetic=False)
+        elif sound is None:
+            self._fill(length - place.skip, now_s)
+        else:
+            self._concealer.heard(sound[place.skip :])
+            self._push(sound[place.skip :], now_s, synthetic=False)
 
     def _fill(self, samples: int, now_s: float) -> None:
         self.samples_concealed += samples
@@ -302,12 +315,5 @@ class MicrophoneSink:
             now_s = self._now()
             stereo = frame.to_ndarray().reshape(-1, len(frame.layout.channels))
             sound = np.rint(stereo.mean(axis=1)).astype(np.int16)
-            place = self._timeline.place((frame.pts or 0) % (1 << 32), len(sound), now_s)
-            if place.gap:
-                self._fill(place.gap, now_s)
-            if place.skip < len(sound):
-                self._concealer.heard(sound[place.skip :])
-                self._push(sound[place.skip :], now_s, synthetic=False)
-            self._expected_s = now_s + len(sound) / SOUND_RATE_HZ
-            self._fill_s = self._expected_s + _PATIENCE_S
-            self._arm()
+            self._append((frame.pts or 0) % (1 << 32), sound, len(sound), now_s)
+            self._wait_for_next(now_s, len(sound))

@@ -27,7 +27,8 @@ class Placement:
 
     Attributes:
         gap: samples to fill in before it.
-        skip: samples at its beginning whose time has already been filled.
+        skip: samples at its beginning whose time has already been filled; it comes too late if that is its whole length or
+            more.
     """
 
     gap: int = 0
@@ -40,7 +41,6 @@ class MediaTimeline:
     Attributes:
         position: samples in the stream so far.
         anchors: how often timestamps were tied to the stream anew, the first time included.
-        first_timestamp: the RTP timestamp (unwrapped) that stands at sample 0 of the present anchor's line; None before.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class MediaTimeline:
             self._anchor(timestamp)
             ahead = 0
         self._placed_s = now_s
-        return Placement(gap=max(0, ahead), skip=min(samples, max(0, -ahead)))
+        return Placement(gap=max(0, ahead), skip=max(0, -ahead))
 
     def advance(self, samples: int) -> None:
         """Note that so many samples were appended to the stream."""
