@@ -238,9 +238,10 @@ async def test_a_track_that_was_never_read_ends_with_the_broadcast():
 async def test_a_change_of_the_pictures_size_begins_a_new_stream():
     async with broadcasting(ticking=False) as (broadcast, session):
         track = broadcast.video("VP8")
-        reading = asyncio.create_task(read(track, 2))
+        reading = asyncio.create_task(read(track, 1))
         await session.was_subscribed.wait()
         session.tick()
-        session.tick(frame=np.full((384, 256), 90, np.uint8))
         packets = await reading
+        session.tick(frame=np.full((384, 256), 90, np.uint8))
+        packets += await read(track, 1)
         assert [is_key("VP8", packet) for packet in packets] == [True, True]
