@@ -31,7 +31,7 @@ from pathlib import Path
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent
 COMMAND = "webrtc-avatar"
-TEST_EXTRAS = ("test", "torch", "training")
+TEST_EXTRAS = ("test", "torch")
 
 _started = time.monotonic()
 

@@ -21,7 +21,7 @@ def _absent(path: str) -> None:
 
 @pytest.fixture(scope="session")
 def speech_folder() -> Path:
-    """Five recordings of one reader of "Sense and Sensibility": WAV, 16 kHz, mono, int16, 3 to 30 s each."""
+    """Five recordings of one reader of "Sense and Sensibility": WAV, 16 kHz, mono, int16, 3 to 7 s each."""
     folder = Path(SPEECH_FOLDER)
     if not folder.is_dir():
         _absent(SPEECH_FOLDER)
