@@ -90,11 +90,16 @@ def test_nothing_to_measure_gives_none_and_not_a_number():
     assert measure.voice_to_lips(np.full(500, -100.0), 0.0, np.arange(200) * 0.04, np.full(200, 18.0)) is None
 
 
-def test_the_clock_offset_is_the_median_of_the_reports():
-    reports = SenderReports(90_000)
-    for ntp_s, rtp in [(10.0, 90_000), (11.0, 180_000), (12.5, 270_000)]:
-        reports.add(int(ntp_s * 2**32), rtp)
-    assert measure.media_clock_offset_s(reports) == pytest.approx(9.0)
+def test_the_relation_of_the_clocks_outlives_a_held_up_sender():
+    sound, picture = SenderReports(48_000), SenderReports(90_000)
+    for second in range(40):
+        held_up_s = 1.5 if second >= 20 else 0.0
+        ntp_s = second + 0.3 * (second % 3)
+        sound.add(int(ntp_s * 2**32), round((ntp_s - held_up_s + 500) * 48_000))
+        ntp_s = second + 0.2
+        picture.add(int(ntp_s * 2**32), round((ntp_s - held_up_s + 300) * 90_000))
+    assert measure.media_clock_relation_s(sound, picture) == pytest.approx(200, abs=0.001)
+    assert measure.media_clock_relation_s(sound, picture, since_s=10) == pytest.approx(200, abs=0.001)
 
 
 @pytest.mark.parametrize("sway_px", [(0, 0), (10, 0), (-8, 6), (0, -8)])

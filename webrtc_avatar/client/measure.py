@@ -208,20 +208,28 @@ def onset_delays_s(onsets_s: Floats, arrived_s: Floats, mouth: Floats) -> Floats
     return np.asarray(delays)
 
 
-def media_clock_offset_s(reports: SenderReports, *, since_s: float | None = None) -> float | None:
-    """Return what to add to `RTP time / rate` for the sender's wall clock: the median over its reports.
+def media_clock_relation_s(
+    sound: SenderReports, picture: SenderReports, *, since_s: float | None = None
+) -> float | None:
+    """Return what to add to `RTP time / rate` of a picture for the same of the sound that belongs to it.
+
+    Each report says what to add for the sender's wall clock. That value may wander in both streams when the sender is
+    held up, so both are compared at the same moments; the median over the picture's reports counts.
 
     Args:
-        reports: the stream's sender reports.
+        sound: the sound's sender reports.
+        picture: the picture's sender reports.
         since_s: only reports not older than this many seconds before the latest.
     """
-    if not reports.rtp:
+    if not sound.rtp or not picture.rtp:
         return None
-    ntp_s = np.asarray(reports.ntp_s)
-    offsets = ntp_s - np.asarray(reports.rtp, np.float64) / reports.rate_hz
+    sound_ntp_s, picture_ntp_s = np.asarray(sound.ntp_s), np.asarray(picture.ntp_s)
+    sound_offset_s = sound_ntp_s - np.asarray(sound.rtp, np.float64) / sound.rate_hz
+    picture_offset_s = picture_ntp_s - np.asarray(picture.rtp, np.float64) / picture.rate_hz
+    relations = picture_offset_s - np.interp(picture_ntp_s, sound_ntp_s, sound_offset_s)
     if since_s is not None:
-        offsets = offsets[ntp_s >= ntp_s[-1] - since_s]
-    return float(np.median(offsets))
+        relations = relations[picture_ntp_s >= picture_ntp_s[-1] - since_s]
+    return float(np.median(relations))
 
 
 def audio_video_offset(sound_s: Floats, level: Floats, picture_s: Floats, mouth: Floats) -> Lag | None:

@@ -268,11 +268,9 @@ class Peer:
         mouth: measure.Floats,
         since_s: float | None,
     ) -> measure.Lag | None:
-        sound_offset_s = measure.media_clock_offset_s(self._sound.reports, since_s=since_s)
-        picture_offset_s = measure.media_clock_offset_s(self._video.reports, since_s=since_s)
-        if sound_offset_s is None or picture_offset_s is None:
+        relation_s = measure.media_clock_relation_s(self._sound.reports, self._video.reports, since_s=since_s)
+        if relation_s is None:
             return None
-        relation_s = picture_offset_s - sound_offset_s
         return measure.audio_video_offset(sound_s, level, picture_s + relation_s, mouth)
 
     async def aclose(self) -> None:
@@ -327,13 +325,13 @@ class Peer:
 
     def _relate(self) -> None:
         """Tell the recording how the two media clocks relate, and again if that changes by more than 5 ms."""
-        sound_s = measure.media_clock_offset_s(self._sound.reports, since_s=_LAST_MINUTE_S)
-        picture_s = measure.media_clock_offset_s(self._video.reports, since_s=_LAST_MINUTE_S)
-        if self._record is None or self._decoding is None or sound_s is None or picture_s is None:
+        if self._record is None or self._decoding is None:
             return
-        if self._relation_s is None or abs(picture_s - sound_s - self._relation_s) > 0.005:
-            self._relation_s = picture_s - sound_s
-            self._decoding.relate(self._relation_s)
+        relation_s = measure.media_clock_relation_s(self._sound.reports, self._video.reports, since_s=_LAST_MINUTE_S)
+        if relation_s is None or (self._relation_s is not None and abs(relation_s - self._relation_s) < 0.005):
+            return
+        self._relation_s = relation_s
+        self._decoding.relate(relation_s)
 
     def _want_key_frame(self) -> None:
         """Ask for a key frame with the next packet; called on the decoding thread."""
