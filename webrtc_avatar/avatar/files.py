@@ -158,7 +158,9 @@ def read_arrays(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
                     f"at most {MAX_ARRAYS} and {MAX_ARRAYS_BYTES} are read; make the fields coarser"
                 )
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except InvalidAvatar:
+        raise
+    except Exception as error:  # the parsers of ZIP and of array headers raise a class a fault, TokenError among them
         raise InvalidAvatar(f"{where} is not a readable .npz of plain arrays: {error}; write it again") from error
 
 

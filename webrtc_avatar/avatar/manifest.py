@@ -89,7 +89,9 @@ class _BoxSection(_Section):
     def _feather_fits(self) -> _BoxSection:
         left, top, right, bottom = self.box
         if 2 * self.feather > min(right - left, bottom - top):
-            raise ValueError(f"feather {self.feather} leaves nothing of box {list(self.box)}; use a smaller one")
+            raise ValueError(
+                f"feather {self.feather} is too wide for box {list(self.box)}; use at most half its shorter side"
+            )
         return self
 
 

@@ -46,7 +46,7 @@ class ModelSpec:
     crop_size: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EyeCrop:
     """Both eyes in one state.
 

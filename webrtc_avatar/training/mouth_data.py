@@ -88,3 +88,10 @@ def write_video(crops: npt.NDArray[np.uint8], path: Path) -> None:
         for crop in crops:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(crop, format=_PIXELS)))
         container.mux(stream.encode())
+
+
+def write_facts(facts: dict[str, Any], path: Path) -> None:
+    """Write `mouth.json`: `weights` (names), `held_out` (files) and `crops` (file, kind, weights), a line a crop."""
+    crops = ",\n  ".join(json.dumps(crop) for crop in facts["crops"])
+    head = ",\n ".join(f"{json.dumps(key)}: {json.dumps(facts[key])}" for key in ("weights", "held_out"))
+    path.write_text(f'{{\n {head},\n "crops": [\n  {crops}\n ]\n}}\n')
