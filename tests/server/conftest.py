@@ -69,11 +69,11 @@ async def server(start):
 
 @pytest.fixture
 async def make_peer(speech):
-    """Make peers; `microphone=False` for those that only watch."""
+    """Make peers; `microphone=False` for those that only watch, `voice` for what another one says."""
     peers = []
 
-    def make(server, *, microphone=True):
-        peer = Peer(server.client, speech if microphone else None)
+    def make(server, *, microphone=True, voice=speech):
+        peer = Peer(server.client, voice if microphone else None)
         peers.append(peer)
         return peer
 

@@ -116,6 +116,38 @@ async def test_an_unknown_avatar_is_404_and_names_those_there_are(server, make_p
     assert len(server.live) == 0
 
 
+async def test_two_tabs_are_two_sessions(server, make_peer):
+    tabs = [make_peer(server), make_peer(server)]
+    ids = [await tab.join() for tab in tabs]
+    for tab in tabs:
+        await tab.until(lambda tab=tab: len(tab.pictures) >= 10)
+    sessions = (await (await server.client.get("/api/sessions")).json())["sessions"]
+    assert [session["session_id"] for session in sessions] == ids
+    await server.client.delete(f"/api/sessions/{ids[0]}")
+    tabs[1].pictures.clear()
+    await tabs[1].until(lambda: len(tabs[1].pictures) >= 10)
+
+
+async def test_a_muted_microphone_gets_an_idle_avatar_without_model_calls(server, make_peer):
+    peer = make_peer(server, voice=np.zeros(96_000, np.float32))
+    await peer.join()
+    await peer.until(lambda: len(peer.pictures) >= 50)
+    assert not np.array_equal(peer.pictures[0], peer.pictures[-1])
+    assert server.metric("webrtc_avatar_frames_total", outcome="idle") >= 40
+    assert not server.metric("webrtc_avatar_frames_total", outcome="rendered")
+
+
+async def test_a_broken_avatar_is_refused_with_its_fault_and_the_others_serve(start, make_peer, second_avatar):
+    (second_avatar / "juno" / "ear.onnx").write_bytes(b"not a network")
+    server = await start(avatar_folders=[second_avatar])
+    status, error = await refusal(await make_peer(server).post_offer(avatar="juno"))
+    assert (status, error["code"]) == (422, "invalid_avatar")
+    assert "ear" in error["message"]
+    peer = make_peer(server)
+    await peer.join(avatar="iris")
+    await peer.until(lambda: peer.pictures)
+
+
 async def test_a_full_server_says_when_to_come_again_and_leaves_those_inside_alone(start, make_peer):
     server = await start(max_sessions=1)
     first = make_peer(server)
@@ -153,6 +185,14 @@ async def test_a_body_without_end_is_413(start):
     server = await start(max_request_bytes=2048)
     status, error = await refusal(await server.client.post("/offer", json={"sdp": "x" * 5000, "type": "offer"}))
     assert (status, error["code"]) == (413, "too_large")
+
+
+async def test_a_body_that_trickles_is_given_up(server, monkeypatch):
+    monkeypatch.setattr("webrtc_avatar.server.middleware.BODY_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.client.port)
+    writer.write(b"POST /offer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
 
 
 async def test_another_sites_page_cannot_open_a_session(server):

@@ -12,6 +12,7 @@ async def test_the_page_is_served_with_headers_that_keep_a_browser_careful(serve
     assert response.status == 200
     assert response.content_type == "text/html"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Server"] == "webrtc-avatar"
     assert "script-src 'self'" in response.headers["Content-Security-Policy"]
     assert "microphone=(self)" in response.headers["Permissions-Policy"]
     assert (await server.client.get("/kiosk.html")).status == 200

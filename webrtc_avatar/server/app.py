@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> web.Application:
     Start-up raises UnknownAvatar, InvalidAvatar or EngineFailure where the settings cannot be followed.
     """
     app = web.Application(
-        middlewares=[middleware.errors_as_json, middleware.own_pages_only],
+        middlewares=[middleware.errors_as_json, middleware.own_pages_only, middleware.patient_within_limits],
         client_max_size=settings.max_request_bytes,
     )
     app[signalling.SETTINGS] = settings

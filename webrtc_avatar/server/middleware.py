@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,10 +18,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 METRICS = web.AppKey("metrics", Metrics)
 
+BODY_TIMEOUT_S = 10.0
+
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 _HEADERS = {
-    "Server": "webrtc-avatar",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -36,6 +38,7 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "too_slow",
     413: "too_large",
     415: "unsupported_media",
 }
@@ -93,7 +96,22 @@ async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamRe
     return await handler(request)
 
 
+@web.middleware
+async def patient_within_limits(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the whole body first, and give up on one that trickles in for ever."""
+    if request.body_exists:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(
+                text=f"the body did not arrive within {BODY_TIMEOUT_S:g} s; send it again"
+            ) from None
+    return await handler(request)
+
+
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Put the headers that keep a browser careful on every answer."""
+    response.headers["Server"] = "webrtc-avatar"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
