@@ -216,11 +216,12 @@ export class Connection extends EventTarget {
 
   #hangUp() {
     this.#attempt++;
+    // First the request: once the peer says goodbye, the server frees the place by itself and knows of none to free.
+    this.#release?.();
+    this.#release = null;
     this.#peer?.close();
     this.#peer = null;
     this.#stream = null;
-    this.#release?.();
-    this.#release = null;
   }
 
   #enter(state, facts = {}) {

@@ -1,0 +1,103 @@
+"""What the notes of `watch_face.js` say about a face: how often it was drawn, how open its mouth was, how loud the voice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from playwright.sync_api import Page
+
+SCRIPT = Path(__file__).with_name("watch_face.js")
+
+MOUTH_BOX = (144, 248, 368, 408)
+"""Where the avatar iris has its mouth: left, top, right, bottom, pixels."""
+SHRINK = 8
+_CORE = (slice(None), slice(6, 16), slice(6, 22))
+"""The lips and what is between them, in shrunk pixels of the box."""
+
+STEP_S = 0.02
+SMOOTHING_STEPS = 5
+SILENT = 0.002
+LOUD = 0.01
+
+Signal = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Some seconds of a session, all times on the page's clock.
+
+    Attributes:
+        times_s: float64 (frames,), when each frame was shown.
+        mouths: float64 (frames, 20, 28, 3), the mouth's box, RGB 0..255.
+        spoken: float64 (n, 2), seconds and loudness (root mean square, full scale 1) of the microphone.
+        returned: float64 (m, 2), the same of the sound that came back.
+        decoded: float64 (seconds, 3), seconds, frames decoded until then, of which dropped.
+    """
+
+    times_s: Signal
+    mouths: Signal
+    spoken: Signal
+    returned: Signal
+    decoded: Signal
+
+    def frames_a_second(self) -> Signal:
+        """Return the frames shown in each second: float64 (seconds - 1,)."""
+        steps = np.diff(self.decoded, axis=0)
+        return np.asarray((steps[:, 1] - steps[:, 2]) / steps[:, 0])
+
+    def opening(self) -> Signal:
+        """Return how far the mouth is from its mean shape in silence: float64 (frames,), grey levels."""
+        core = self.mouths[_CORE]
+        rest = core[self._silent(self.times_s, around_s=0.3)].mean(axis=0)
+        return np.asarray(np.abs(core - rest).mean(axis=(1, 2, 3)))
+
+    def stir(self) -> tuple[float, float]:
+        """Return how much the mouth changes from frame to frame, grey levels: median in silence, median in speech."""
+        changes = np.abs(np.diff(self.mouths[_CORE], axis=0)).mean(axis=(1, 2, 3))
+        times_s = self.times_s[1:]
+        silent = self._silent(times_s, around_s=0.3)
+        speaking = np.interp(times_s, *self.returned.T) > LOUD
+        return float(np.median(changes[silent])), float(np.median(changes[speaking]))
+
+    def correlation(self, sound: Signal, *, lags_s: tuple[float, float]) -> tuple[float, float]:
+        """Return the best correlation of the mouth's opening with the sound's loudness, and the lag where it is, seconds.
+
+        A positive lag: the mouth follows the sound.
+        """
+        opening = self.opening()
+        best = (-1.0, 0.0)
+        for lag_s in np.arange(*lags_s, STEP_S):
+            first_s = max(self.times_s[0], sound[0, 0] + lag_s)
+            last_s = min(self.times_s[-1], sound[-1, 0] + lag_s)
+            grid_s = np.arange(first_s, last_s, STEP_S)
+            loudness = np.interp(grid_s - lag_s, *sound.T)
+            envelope = np.convolve(loudness, np.ones(SMOOTHING_STEPS) / SMOOTHING_STEPS, mode="same")
+            value = float(np.corrcoef(envelope, np.interp(grid_s, self.times_s, opening))[0, 1])
+            best = max(best, (value, float(lag_s)))
+        return best
+
+    def _silent(self, times_s: Signal, *, around_s: float) -> npt.NDArray[np.bool_]:
+        """Tell at which times nothing was heard for `around_s` on both sides."""
+        steps_s = np.arange(-around_s, around_s + STEP_S, STEP_S)
+        heard = np.interp(times_s[:, None] + steps_s, *self.returned.T)
+        return np.asarray((heard < SILENT).all(axis=1))
+
+
+def watch(page: Page, *, seconds: float) -> Notes:
+    """Watch a running session; `SCRIPT` must be among the page's initial scripts."""
+    wish = {"seconds": seconds, "box": list(MOUTH_BOX), "shrink": SHRINK}
+    notes: dict[str, Any] = json.loads(page.evaluate("wish => watchFace(wish)", wish))
+    left, top, right, bottom = MOUTH_BOX
+    shape = (-1, (bottom - top) // SHRINK, (right - left) // SHRINK, 3)
+    return Notes(
+        times_s=np.array([time_s for time_s, _ in notes["frames"]]),
+        mouths=np.array([pixels for _, pixels in notes["frames"]], np.float64).reshape(shape),
+        spoken=np.array(notes["spoken"]),
+        returned=np.array(notes["returned"]),
+        decoded=np.array(notes["decoded"]),
+    )
