@@ -63,7 +63,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Feather:
-    """How much of a crop shows: int16 0..128 for luma (height, width) and chroma (half of both), soft at the edges."""
+    """How much of a crop shows: int16 0..128 for luma (height, width) and chroma (half of both), soft at the edges.
+
+    Chroma's weights are those of every second pixel, as OpenCV takes chroma from there.
+    """
 
     luma: npt.NDArray[np.int16]
     chroma: npt.NDArray[np.int16]
@@ -107,8 +110,8 @@ def feather(width: int, height: int, feather_px: int) -> Feather:
     rows, columns = np.arange(height), np.arange(width)
     from_edge = np.minimum.outer(np.minimum(rows, rows[::-1]), np.minimum(columns, columns[::-1]))
     share = np.minimum((from_edge + 0.5) / max(feather_px, 0.5), 1.0)
-    halved = share.reshape(height // 2, 2, width // 2, 2).mean((1, 3))
-    return Feather(*(np.rint(part * _OPAQUE).astype(np.int16) for part in (share, halved)))
+    luma = np.rint(share * _OPAQUE).astype(np.int16)
+    return Feather(luma, np.ascontiguousarray(luma[::2, ::2]))
 
 
 def paste(frame: Planes, box: Box, crop: Picture, soft: Feather, *, weight: float = 1.0) -> None:

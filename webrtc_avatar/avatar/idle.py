@@ -24,10 +24,9 @@ YAW_DEG, PITCH_DEG, ROLL_DEG = 1.6, 1.0, 0.8
 _MINUTE = 60 * FRAME_RATE_HZ
 _BLINKS = ((0.45, 1.0, 0.75, 0.3), (0.6, 1.0, 0.6, 0.15), (0.3, 0.9, 1.0, 0.6, 0.15))
 _BETWEEN_DOUBLE = (0.0, 0.0, 0.0)
-_CLOSED = 1
 _BREATH_HZ = 14 / 60
 _BROW_IN, _BROW_OUT = 7, 14
-_EDGE = 2
+_SACCADE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +152,9 @@ class Idle:
             since.pitch + (to.pitch - since.pitch) * done,
             since.roll + (to.roll - since.roll) * done,
         )
-        calm = 0.75 + 0.25 * liveliness
+        calm = 0.8 + 0.2 * liveliness
         yaw, pitch, roll = (
-            calm * (0.55 * target + 0.25 * drift.at(seconds)) + 0.2 * liveliness * speech.at(seconds)
+            calm * (0.6 * target + 0.22 * drift.at(seconds)) + 0.18 * liveliness * speech.at(seconds)
             for target, drift, speech in zip(posture, self._drift, self._speech, strict=True)
         )
         phase = 2 * math.pi * _BREATH_HZ * seconds + 0.9 * self._pace.at(seconds)
@@ -167,15 +166,14 @@ class Idle:
         lid = lids[tick - start] if tick - start < len(lids) else 0.0
         start, glance, _ = self._glances.latest(tick)
         elapsed = tick - start
-        for moment in (0, glance.ticks) if glance.blinks else (0,):
-            if 0 <= elapsed - moment < len(_BLINKS[0]):
-                lid = max(lid, _BLINKS[0][elapsed - moment])
+        if glance.blinks and elapsed < len(_BLINKS[0]):
+            lid = max(lid, _BLINKS[0][elapsed])
         if glance.gaze == "centre":
             strength = _smooth(elapsed / _BROW_IN) * (1 - _smooth((elapsed - glance.ticks) / _BROW_OUT))
             strength *= 0.6 + 0.4 * liveliness
             return Look(lid=lid, brow_raise=strength * glance.brow_raise, squint=strength * glance.squint)
-        away = min(max(elapsed / _EDGE, 0.0), 1.0)
-        back = min(max((elapsed - glance.ticks) / _EDGE, 0.0), 1.0)
+        away = min(max(elapsed / _SACCADE, 0.0), 1.0)
+        back = min(max((elapsed - glance.ticks) / _SACCADE, 0.0), 1.0)
         if back > 0:
             return Look(lid=lid, came_from=glance.gaze, arrived=back)
         return Look(lid=lid, gaze=glance.gaze, arrived=away)
@@ -200,7 +198,7 @@ def _smooth(share: float) -> float:
 
 
 def _blink_gap(random: Random) -> float:
-    return FRAME_RATE_HZ * min(max(random.lognormvariate(math.log(3.4), 0.35), 2.0), 6.0)
+    return FRAME_RATE_HZ * min(max(random.lognormvariate(math.log(3.9), 0.3), 2.0), 6.0)
 
 
 def _blink(random: Random) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 
 Floats = npt.NDArray[np.float64]
 
@@ -133,17 +133,31 @@ def fill(flow: Floats, known: npt.NDArray[np.bool_], fixed: npt.NDArray[np.bool_
     matrix = coo_matrix(
         (np.concatenate([weights, -np.ones(len(row))]), (np.r_[diagonal, row], np.r_[diagonal, column]))
     ).tocsc()
-    values[free] = np.stack([spsolve(matrix, right[:, axis]) for axis in (0, 1)], -1)
+    values[free] = splu(matrix).solve(right)
     return values
 
 
 def fields(iris: Path) -> dict[str, npt.NDArray[np.float16]]:
-    """Return yaw, pitch, roll (pixels per degree) and breath (pixels at a full breath in): (cells, cells, 2) each."""
+    """Return the fields of a folder of renders, as `fields_of` does."""
     camera = json.loads((iris / "camera.json").read_text())
     with np.load(iris / "position.npz", allow_pickle=False) as passes:
         position = passes["position"].astype(np.float64)
-    coverage, segments = _grey(iris / "matte.png") / 255.0, _grey(iris / "segments.png")
-    known = coverage > COVERED
+    clothes = _grey(iris / "segments.png") == camera["segments"]["clothes"]
+    return fields_of(position, camera, _grey(iris / "matte.png") / 255.0, np.asarray(clothes))
+
+
+def fields_of(
+    position: Floats, camera: dict[str, Any], coverage: Floats, clothes: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.float16]]:
+    """Return yaw, pitch, roll (pixels per degree) and breath (pixels at a full breath in): (cells, cells, 2) each.
+
+    Args:
+        position: (height, width, 3) world points.
+        camera: `camera.json`.
+        coverage: (height, width) 0..1 of head and shoulders.
+        clothes: (height, width), true on clothes.
+    """
+    known = np.asarray(coverage > COVERED)
     ceiling = np.zeros_like(known)
     ceiling[0] = True
     edges = ceiling.copy()
@@ -155,7 +169,7 @@ def fields(iris: Path) -> dict[str, npt.NDArray[np.float16]]:
             for angle in (STEP_DEG, -STEP_DEG)
         )
         flows[name] = fill((ahead - behind) / (2 * STEP_DEG), known, edges)
-    flows["breath"] = fill(breathing(coverage, segments == camera["segments"]["clothes"]), known, ceiling)
+    flows["breath"] = fill(breathing(coverage, clothes), known, ceiling)
     return {name: _shrunk(flow) for name, flow in flows.items()}
 
 
