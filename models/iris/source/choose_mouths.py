@@ -1,4 +1,4 @@
-"""Chooses the mouths to render: 48 viseme corners, 60 % speech, 30 % mixes of two visemes, 10 % with a smile.
+"""Chooses the mouths to render: viseme corners, loud mouths, speech, mixes of two visemes, smiles.
 
     python models/iris/source/choose_mouths.py mouth.json [--count 1200]
 
@@ -21,6 +21,15 @@ SEED = 20
 HELD_OUT_COUNT = 100
 FRAME_RATE_HZ = 25
 CORNER_STRENGTHS = (1.0, 0.7, 0.4)
+# By gain of the jaw; the largest is the ear's for the loudest voice.
+LOUD_VISEMES = {
+    1.25: ("aa", "E", "O", "U", "@", "RR", "LL", "TH", "DD", "kk", "CH", "I"),
+    1.12: ("aa", "E", "O"),
+}
+LOUD_PAIRS = (
+    *(("aa", name) for name in ("O", "U", "E", "LL", "RR", "CH", "FF", "PP", "sil", "DD", "SS")),
+    *(("O", name) for name in ("E", "LL", "PP", "U", "sil")),
+)
 # Weights matter unequally in the picture: a tenth of jaw shows more than a tenth of upper lip.
 WEIGHT_SCALE = np.array([2.0, 1, 1, 0.8, 1, 1, 1.2, 1.2, 0.9, 0.9, 0.5, 1.0], np.float32)
 
@@ -35,6 +44,22 @@ def corner_states() -> list[tuple[str, np.ndarray]]:
             else:
                 states.append(("corner", vector * strength))
     return states
+
+
+def loud_states() -> list[tuple[str, np.ndarray]]:
+    """Return mouths as a loud voice opens them: visemes and even mixes of two, with more jaw."""
+    states = []
+    for gain, names in LOUD_VISEMES.items():
+        states += [("loud", _with_jaw(VISEMES[name], gain)) for name in names]
+    for first, second in LOUD_PAIRS:
+        states.append(("loud", _with_jaw((VISEMES[first] + VISEMES[second]) / 2, max(LOUD_VISEMES))))
+    return states
+
+
+def _with_jaw(weights: np.ndarray, gain: float) -> np.ndarray:
+    opened = weights.copy()
+    opened[WEIGHTS.index("jawOpen")] *= gain
+    return opened
 
 
 def speech_frames(rng: np.random.Generator) -> np.ndarray:
@@ -79,7 +104,7 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def choose(count: int) -> dict:
     """Return the content of `mouth.json` for so many mouths."""
     rng = np.random.default_rng(SEED)
-    corners = corner_states()
+    corners = corner_states() + loud_states()
     rest_count = count - len(corners)
     speech_count, mix_count = round(rest_count * 0.6), round(rest_count * 0.3)
     smile_count = rest_count - speech_count - mix_count
