@@ -196,7 +196,7 @@ def onset_delays_s(onsets_s: Floats, arrived_s: Floats, mouth: Floats) -> Floats
         return np.zeros(0)
     delays = []
     for onset_s in onsets_s:
-        before = mouth[(arrived_s > onset_s - 0.15) & (arrived_s <= onset_s + 0.08)]
+        before = mouth[(arrived_s > onset_s - 0.18) & (arrived_s <= onset_s + 0.02)]
         if before.size < 3:
             continue
         rest = float(np.median(before))

@@ -7,6 +7,7 @@ aiortc goes on doing RTCP (reports, NACK, bandwidth estimate) while every packet
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from aiortc.rtp import RtcpSrPacket, RtpPacket
 _NTP_FRACTION = 1 << 32
 _HOLE_PATIENCE_S = 0.5
 _PLI_PAUSE_S = 0.5
+_NACK_PAUSE_S = 0.04
+_MOST_NACKED = 100
 _LATE_PACKETS = 2
 
 
@@ -135,8 +138,8 @@ def _payload(packet: RtpPacket) -> bytes:
 class VideoTap(Tap):
     """Puts packets in order and hands on each frame as soon as the packet with its marker bit is there.
 
-    A hole is waited for (the receiver sent a NACK) for half a second; then the frames up to the hole are given up and
-    a key frame is asked for.
+    A hole is waited for: aiortc sends one NACK for it, and another only when more is lost; the tap repeats it every 40 ms
+    as browsers do. After half a second the frames up to the hole are given up and a key frame is asked for.
 
     Args:
         on_frame: called on the event loop with each complete frame, in order.
@@ -152,6 +155,9 @@ class VideoTap(Tap):
         self._scan = 0
         self._hole_s: float | None = None
         self._pli_s = 0.0
+        self._nack_s = 0.0
+        self._receiver: Any = None
+        self._nacks: set[asyncio.Task[None]] = set()
         self._whole = True
         self.want_key_frame = False
 
@@ -161,13 +167,29 @@ class VideoTap(Tap):
         if sequence >= self._next:
             self._waiting[sequence] = (packet, timestamp)
             self._assemble(now_s)
-        if not self._waiting or max(self._waiting) < self._scan:
+        newest = max(self._waiting, default=-1)
+        if newest < self._scan:
             self._hole_s = None
         elif self._hole_s is None:
-            self._hole_s = now_s
+            self._hole_s = self._nack_s = now_s
         elif now_s - self._hole_s > _HOLE_PATIENCE_S:
             self._skip_hole(now_s)
+        elif now_s - self._nack_s > _NACK_PAUSE_S:
+            self._nack_s = now_s
+            self._repeat_nack(packet.ssrc, newest)
         return self._pli(now_s)
+
+    def attach(self, receiver: RTCRtpReceiver) -> None:
+        """See `Tap.attach`."""
+        super().attach(receiver)
+        self._receiver = receiver
+
+    def _repeat_nack(self, ssrc: int, newest: int) -> None:
+        missing = [n & 0xFFFF for n in range(self._scan, newest) if n not in self._waiting]
+        if self._receiver is not None and missing:
+            task = asyncio.ensure_future(self._receiver._send_rtcp_nack(ssrc, missing[:_MOST_NACKED]))
+            self._nacks.add(task)
+            task.add_done_callback(self._nacks.discard)
 
     def _assemble(self, now_s: float) -> None:
         assert self._next is not None
