@@ -37,6 +37,7 @@ NOTE = (
 )
 
 _GRACE_S = 60.0
+_QUIET_PERCENT = 25.0
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,11 @@ def as_json(outcomes: list[Outcome]) -> str:
 def table(outcomes: list[Outcome]) -> Table:
     """Return the outcomes for a person, one column a run."""
     shown = Table(title="bench live", title_justify="left", caption=f"{machine()}\n{NOTE}", caption_justify="left")
+    disturbed = max((run.others_cpu_percent or 0.0 for run in outcomes), default=0.0)
+    if disturbed > _QUIET_PERCENT:
+        shown.caption = (
+            f"Other programs took {disturbed:.0f} % of a core: run this again on a quiet machine.\n{shown.caption}"
+        )
     shown.add_column("figure")
     for run in outcomes:
         shown.add_column(f"{run.sessions} session{'s' if run.sessions > 1 else ''}", justify="right")
