@@ -48,11 +48,14 @@ async def test_bytes_are_answered_too(joined):
     assert (await joined.event(type="error"))["code"] == "invalid_request"
 
 
-async def test_an_interrupt_silences_the_avatar(server, joined):
+async def test_an_interrupt_reaches_the_session(server, joined):
     await joined.event(type="state", state="speaking")
-    await joined.until(lambda: joined.sounds and np.abs(joined.sounds[-1]).max() > 500)
     joined.send({"type": "interrupt"})
     await joined.event(type="state", state="idle")
+    assert (await joined.event(type="interrupted"))["epoch"] == 1
+    joined.sounds.clear()
+    await joined.until(lambda: joined.sounds)
+    assert server.live.get(joined.session_id).session.epoch == 1
 
 
 async def test_the_avatar_changes_while_the_picture_goes_on(start, make_peer, second_avatar):
