@@ -5,6 +5,7 @@ import pytest
 from webrtc_avatar.training.phonemes import (
     Phoneme,
     Segment,
+    hold_closures,
     mouth_curves,
     viseme_segments,
     viseme_shares,
@@ -49,6 +50,31 @@ def test_a_diphthong_moves_from_its_first_vowel_to_its_second():
 
 def test_a_length_mark_prolongs_the_phoneme_before_it():
     assert viseme_segments([Phoneme(0.0, 0.1, "u"), Phoneme(0.1, 0.2, "ː")]) == [Segment(0.0, 0.2, "U")]
+
+
+def test_a_stop_is_held_before_its_burst_and_let_go_after_it():
+    heard = [Phoneme(0.0, 0.2, "ɑ"), Phoneme(0.2, 0.25, "p"), Phoneme(0.25, 0.4, "ɑ"), Phoneme(0.4, 0.45, "m")]
+    first, stop, second, nasal = hold_closures(heard, before_s=0.05, release_s=0.01)
+    assert first.end_s == stop.start_s == pytest.approx(0.15)
+    assert second.start_s == stop.end_s == pytest.approx(0.21)
+    assert nasal == heard[-1]
+
+
+def test_an_affricate_keeps_its_friction():
+    heard = [Phoneme(0.0, 0.2, "ɑ"), Phoneme(0.2, 0.3, "tʃ")]
+    assert hold_closures(heard, before_s=0.05, release_s=0.01) == heard
+
+
+def test_a_stop_never_swallows_the_phoneme_before_it():
+    heard = [Phoneme(0.18, 0.2, "k"), Phoneme(0.2, 0.25, "p")]
+    for phoneme in hold_closures(heard, before_s=0.05, release_s=0.01):
+        assert phoneme.start_s <= phoneme.end_s
+
+
+def test_a_vowel_between_two_closures_opens_the_mouth():
+    curves = mouth_curves([Segment(0.3, 0.37, "PP"), Segment(0.37, 0.49, "aa"), Segment(0.49, 0.56, "PP")], 100, 100)
+    assert curves[43, JAW] > 0.4
+    assert curves[43, PRESS] < 0.1
 
 
 def test_shares_sum_to_one_and_rest_is_silence():

@@ -12,13 +12,14 @@ import soxr
 from scipy.signal import fftconvolve, firwin, lfilter
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
-from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows, log_mel
+from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows
 from webrtc_avatar.training.phonemes import Segment
 
 Floats = npt.NDArray[np.float32]
 
 _SPEEDS = (0.84, 1.2)
 _NOISE_S = 40
+_OPUS_RATE_HZ, _OPUS_FRAME_SAMPLES, _OPUS_DELAY_SAMPLES = 48_000, 960, 312
 _DB = np.log(10) / 10
 """Natural logarithm of power per decibel."""
 
@@ -42,24 +43,62 @@ def other_room(samples: Samples, segments: list[Segment], rng: np.random.Generat
     heard = heard / max(1e-6, float(np.abs(heard).max()))
     if rng.random() < 0.15:
         heard = np.clip(heard * rng.uniform(1.5, 5), -0.9, 0.9)
+    if rng.random() < 0.1:
+        heard = through_opus((0.9 * heard).astype(np.float32), bit_rate=int(rng.integers(10_000, 32_000)))
     return (0.9 * heard).astype(np.float32), moved
 
 
-def noises(rng: np.random.Generator) -> list[MelRows]:
-    """Return log-mel rows of several noises, each about as loud as full-scale speech."""
+def through_opus(samples: Samples, *, bit_rate: int) -> Samples:
+    """Return what a call's codec leaves of 16 kHz sound, without the codec's delay."""
+    import av
+
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = _OPUS_RATE_HZ, "mono", "flt"
+    encoder.bit_rate = bit_rate
+    decoder = av.CodecContext.create("libopus", "r")
+    decoder.sample_rate, decoder.layout = _OPUS_RATE_HZ, "mono"
+    wide = soxr.resample(samples, SAMPLE_RATE_HZ, _OPUS_RATE_HZ, quality="LQ")
+    count = -(-(len(wide) + _OPUS_DELAY_SAMPLES) // _OPUS_FRAME_SAMPLES)
+    wide = np.pad(wide, (0, count * _OPUS_FRAME_SAMPLES - len(wide)))
+    heard = []
+    for part in [*wide.reshape(count, 1, _OPUS_FRAME_SAMPLES), None]:
+        frame = None
+        if part is not None:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="flt", layout="mono")
+            frame.sample_rate = _OPUS_RATE_HZ
+        for packet in encoder.encode(frame):
+            heard += [decoded.to_ndarray().reshape(-1) for decoded in decoder.decode(packet)]
+    joined = np.concatenate(heard).astype(np.float32)
+    if np.abs(joined).max() > 2:
+        joined /= 32768
+    narrow: Samples = soxr.resample(joined[_OPUS_DELAY_SAMPLES:], _OPUS_RATE_HZ, SAMPLE_RATE_HZ, quality="LQ")
+    return np.pad(narrow, (0, max(0, len(samples) - len(narrow))))[: len(samples)]
+
+
+def noise_sounds(rng: np.random.Generator) -> dict[str, Samples]:
+    """Return 40 s each of sounds that are not speech, about as loud as full-scale speech, by name."""
     count = _NOISE_S * SAMPLE_RATE_HZ
     time_s = np.arange(count) / SAMPLE_RATE_HZ
     white = rng.normal(0, 0.1, count)
-    pink = lfilter([0.049922, -0.095994, 0.050613, -0.004409], [1, -2.494956, 2.017266, -0.522189], white) * 4
-    brown = lfilter([0.02], [1, -0.99], white) * 4
-    fan = lfilter(firwin(101, (200, 1200), fs=SAMPLE_RATE_HZ, pass_zero=False), [1], white) * 2
-    hum = sum(np.sin(2 * np.pi * 50 * k * time_s + k) / k for k in range(1, 12)) * 0.15 + 0.02 * white
     swell = np.maximum(0, np.sin(2 * np.pi * time_s / 2.7)) ** 2
-    breath = lfilter(firwin(101, (500, 5500), fs=SAMPLE_RATE_HZ, pass_zero=False), [1], white) * swell
     clicks = np.zeros(count)
     clicks[rng.integers(0, count, _NOISE_S * 3)] = rng.uniform(-8, 8, _NOISE_S * 3)
-    clicks = lfilter([1], [1, -1.6, 0.8], clicks) + 0.01 * white
-    return [log_mel(noise.astype(np.float32)) for noise in (white, pink, brown, fan, hum, breath, clicks)]
+    sounds = {
+        "white": white,
+        "pink": 4 * lfilter([0.049922, -0.095994, 0.050613, -0.004409], [1, -2.494956, 2.017266, -0.522189], white),
+        "brown": 4 * lfilter([0.02], [1, -0.99], white),
+        "fan": 2 * _band(white, 200, 1200),
+        "hum": sum(np.sin(2 * np.pi * 50 * k * time_s + k) / k for k in range(1, 12)) * 0.15 + 0.02 * white,
+        "breath": _band(white, 500, 5500) * swell,
+        "clicks": lfilter([1], [1, -1.6, 0.8], clicks) + 0.01 * white,
+    }
+    return {name: sound.astype(np.float32) for name, sound in sounds.items()}
+
+
+def _band(samples: npt.NDArray[np.float64], lowest_hz: float, highest_hz: float) -> npt.NDArray[np.float64]:
+    taps = firwin(101, (lowest_hz, highest_hz), fs=SAMPLE_RATE_HZ, pass_zero=False)
+    filtered: npt.NDArray[np.float64] = lfilter(taps, [1], samples)
+    return filtered
 
 
 def other_microphone(rows: MelRows, noise: MelRows, rng: np.random.Generator) -> MelRows:
@@ -74,14 +113,17 @@ def other_microphone(rows: MelRows, noise: MelRows, rng: np.random.Generator) ->
     to_noise_db = rng.uniform(8, 60)
     changed = _other_throat(rows, rng.uniform(0.86, 1.16)) + _colour(rng) + np.float32(gain_db * _DB)
     loud = noise + _colour(rng) + np.float32((gain_db - to_noise_db) * _DB)
-    heard: MelRows = np.logaddexp(np.logaddexp(changed, loud), np.float32(SILENT_MEL))
+    heard: MelRows = np.log(np.exp(changed) + np.exp(loud) + np.float32(np.exp(SILENT_MEL)))
     return heard
 
 
 def _colour(rng: np.random.Generator) -> Floats:
-    """Return a smooth equalization (80,): a tilt and a few bends, some decibels each."""
+    """Return a smooth equalization (80,): a tilt and a few bends, some decibels each, perhaps a hole."""
     knots = rng.normal(0, 2.5, 7).cumsum() * 0.6 + rng.normal(0, 2.0, 7)
     curve = np.interp(np.arange(MEL_BANDS), np.linspace(0, MEL_BANDS - 1, 7), knots - knots.mean())
+    if rng.random() < 0.4:
+        first = int(rng.integers(MEL_BANDS))
+        curve[first : first + int(rng.integers(3, 16))] -= rng.uniform(3, 25)
     colour: Floats = (curve * _DB).astype(np.float32)
     return colour
 

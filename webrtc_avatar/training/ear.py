@@ -1,15 +1,17 @@
 """Trains the ear on synthetic speech and writes it as ONNX.
 
-usage: python -m webrtc_avatar.training.ear data/speech models/iris/ear.onnx [--steps 20000] [--seed 0]
+usage: python -m webrtc_avatar.training.ear data/speech models/iris/ear.onnx [--steps 12000] [--seed 0]
 
 Each 10 ms row learns the distribution over visemes that the mouth curves hold there (soft targets), so that probabilities
-times viseme vectors are those curves, coarticulation included. The same seed, steps and data give the same network.
+times viseme vectors are those curves, coarticulation included. The same seed, steps and data give the same network;
+the file is written every 200 steps, so a run may be stopped at any time.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +22,24 @@ from torch import nn
 
 from webrtc_avatar.audio.mel import SILENT_MEL, MelRows, log_mel
 from webrtc_avatar.nets.speech_tcn import LAYERS, ROWS_AFTER, ROWS_BEFORE, SpeechNet
-from webrtc_avatar.training.augment import noises, other_microphone, other_room
+from webrtc_avatar.training.augment import noise_sounds, other_microphone, other_room
 from webrtc_avatar.training.ear_export import export_ear
 from webrtc_avatar.training.phonemes import Segment, viseme_shares
 from webrtc_avatar.training.utterances import Utterance, load_utterances
 from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS
 
-TRAINING_SOURCES = ("espeak", "hibari", "piper", "kokoro")
+TRAINING_SOURCES = ("espeak", "hibari", "piper")
 CROP_ROWS = 128
 BATCH = 16
 SILENT_SHARE = 0.06
 """Share of crops without any speech: only noise, target silence."""
-CLOSURE_WEIGHT = 2.0
+CLOSURE_WEIGHT = 1.0
 """How much more a row counts where lips must close."""
+NEURAL_VOICES_COUNT = 3.0
+"""How much more often a second of a neural voice is heard than one of espeak-ng: it is nearer to real speech."""
 _LEARNING_RATE = 2e-3
+_STEPS_PER_LINE = 200
+_AVERAGING = 0.997
 
 
 class NormedEar(SpeechNet):
@@ -90,19 +96,26 @@ class Trainer:
         self._utterances = utterances
         self._examples = [example(utterance.samples, utterance.segments) for utterance in utterances]
         lengths = np.array([len(entry.rows) for entry in self._examples], float)
+        lengths[[not entry.voice.startswith("espeak") for entry in utterances]] *= NEURAL_VOICES_COUNT
         self._chances = lengths / lengths.sum()
-        self._noises = noises(self._rng)
+        self._noises = [log_mel(sound) for sound in noise_sounds(self._rng).values()]
         self.net = NormedEar(channels)
         rows, _ = self._batch(64)
         self.net.mean.copy_(torch.from_numpy(rows.mean((0, 1))))
         self.net.deviation.copy_(torch.from_numpy(rows.std((0, 1)) + 1e-3))
         self.net.vectors.copy_(torch.from_numpy(VISEME_VECTORS))
 
-    def run(self, steps: int) -> SpeechNet:
-        """Train for a number of steps and return the network."""
+    def run(self, steps: int) -> Iterator[tuple[int, SpeechNet]]:
+        """Train for a number of steps; yield (step, network so far) now and then, and at the end.
+
+        The network is the running average of the weights, and the learning rate does not depend on `steps`: stopping
+        after n steps gives what a run of n steps gives.
+        """
         optimizer = torch.optim.AdamW(self.net.parameters(), _LEARNING_RATE, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate_at)
         closures = [VISEME_NAMES.index(name) for name in ("PP", "FF")]
+        average = NormedEar(self.net.entry.out_channels)
+        average.load_state_dict(self.net.state_dict())
         started_s, recent = time.monotonic(), 0.0
         self.net.train()
         for step in range(1, steps + 1):
@@ -116,13 +129,15 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+            _follow(average, self.net, share=max(1 - _AVERAGING, 2 / (step + 1)))
             recent += float(loss.detach())
-            if step % 500 == 0:
+            if step % _STEPS_PER_LINE == 0 or step == steps:
                 print(
-                    f"step {step} of {steps}: loss {recent / 500:.3f}, {time.monotonic() - started_s:.0f} s", flush=True
+                    f"step {step}: loss {recent / _STEPS_PER_LINE:.3f}, {time.monotonic() - started_s:.0f} s",
+                    flush=True,
                 )
                 recent = 0.0
-        return self.net.eval().folded()
+                yield step, average.eval().folded()
 
     def _refresh(self) -> None:
         """Put one utterance into another room."""
@@ -153,12 +168,25 @@ class Trainer:
         return rows, shares[ROWS_BEFORE : ROWS_BEFORE + CROP_ROWS]
 
 
+def _rate_at(step: int) -> float:
+    """Return the learning rate at a step, relative: a short rise, then a slow fall."""
+    return float(min(1.0, (step + 1) / 200) / np.sqrt(1 + step / 1500))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, *, share: float) -> None:
+    """Move `average` a share of the way to `net`, statistics of the normalization included."""
+    for mine, theirs in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, min(1.0, share))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train and export."""
     parser = argparse.ArgumentParser(prog="webrtc_avatar.training.ear", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("speech", type=Path, help="folder written by webrtc_avatar.training.speech")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -174,7 +202,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"{len(utterances)} utterances, {minutes:.1f} minutes, from {', '.join(path.stem for path in found)}",
         flush=True,
     )
-    export_ear(Trainer(utterances, options.seed).run(options.steps), options.output)
+    for _, net in Trainer(utterances, options.seed).run(options.steps):
+        export_ear(net, options.output)
 
 
 if __name__ == "__main__":

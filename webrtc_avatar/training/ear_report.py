@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, FRAME_RATE_HZ, Samples
 from webrtc_avatar.audio.mel import MEL_BANDS, MEL_ROWS_PER_CHUNK, SILENT_MEL, MelRows, MelStream, window_rows
+from webrtc_avatar.training.augment import noise_sounds
 from webrtc_avatar.training.phonemes import Segment, mouth_curves, viseme_shares
 from webrtc_avatar.training.utterances import Utterance, load_utterances
 from webrtc_avatar.training.visemes import VISEME_NAMES, WEIGHTS
@@ -116,7 +117,8 @@ def _count_lips(tally: Tally, weights: Floats, segments: list[Segment]) -> None:
             tally.count("o u w rounded", rounding[near].max(initial=0) > 0.5)
         if segment.viseme in ("aa", "E", "O", "I") and segment.end_s - segment.start_s > 0.06:
             middle = min(len(weights) - 1, int((segment.start_s + segment.end_s) / 2 * FRAME_RATE_HZ))
-            tally.count("false closures", weights[middle, PRESS] > CLOSED_PRESS)
+            shut = weights[middle, JAW] < CLOSED_JAW and weights[middle, PRESS] > CLOSED_PRESS
+            tally.count("false closures", shut)
             if segment.viseme in ("E", "I"):
                 tally.count("false rounding", rounding[middle] > 0.5)
 
@@ -161,12 +163,14 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def speech_sets(folder: Path) -> dict[str, list[Utterance]]:
-    """Return what there is to test on: held-out sentences by source, unseen voices, real speech."""
+    """Return what there is to test on: held-out sentences by source, unseen voices, real speech, noise."""
     sets: dict[str, list[Utterance]] = {}
     for path in sorted(folder.glob("*.npz")):
         held_out = [utterance for utterance in load_utterances(path) if utterance.held_out]
         if held_out:
             sets[f"{path.stem} ({len(held_out)})"] = held_out
+    noises = noise_sounds(np.random.default_rng(99))
+    sets[f"noise ({len(noises)})"] = [Utterance(f"noise:{name}", 0.3 * sound, []) for name, sound in noises.items()]
     return sets
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.training.phonemes import Phoneme
+from webrtc_avatar.training.phonemes import Phoneme, hold_closures
 
 
 class _EventId(ctypes.Union):
@@ -36,7 +36,8 @@ _PHONEME_EVENT = 7
 _SYNCHRONOUS_RETRIEVAL, _PHONEME_EVENTS_AS_IPA, _UTF8 = 1, 1 | 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _LATE_S = -0.005
-"""What is subtracted from its times: measured against the energy of sibilants."""
+"""What is subtracted from its times: measured against the energy of consonants between vowels."""
+_CLOSED_BEFORE_S, _RELEASE_S = 0.050, 0.012
 
 
 class _Library:
@@ -100,4 +101,4 @@ def speak(
         Phoneme(starts[index][0] - _LATE_S, starts[index + 1][0] - _LATE_S, starts[index][1])
         for index in range(len(starts) - 1)
     ]
-    return samples, library.rate_hz, phonemes
+    return samples, library.rate_hz, hold_closures(phonemes, before_s=_CLOSED_BEFORE_S, release_s=_RELEASE_S)

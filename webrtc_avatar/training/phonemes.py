@@ -88,13 +88,16 @@ _ARPABET = {
 _MISAKI = {"A": ("E", "I"), "I": ("aa", "I"), "W": ("aa", "U"), "Y": ("O", "I"), "O": ("O", "U"), "Q": ("O", "U")}
 _VOWELS = frozenset(("aa", "E", "I", "O", "U", "@", "RR"))
 _SECOND = _VOWELS | {"LL"}
+_VOICELESS_STOPS = frozenset("ptkcqʈ")
+_FRICTION = frozenset("fsʃɕʂçθx")
+_SHORTEST_S = 0.02
 _FIRST_SHARE = 0.6
 """Share of a diphthong's time that its first vowel is held."""
 
 # viseme: (strength, shortest half width in s, fall in s); all others as under None.
 _DOMINANCE: dict[str | None, tuple[float, float, float]] = {
-    "PP": (14.0, 0.032, 0.022),
-    "FF": (9.0, 0.032, 0.024),
+    "PP": (14.0, 0.028, 0.012),
+    "FF": (9.0, 0.028, 0.016),
     **dict.fromkeys(("kk", "DD", "@"), (0.7, 0.020, 0.055)),
     None: (1.4, 0.020, 0.060),
 }
@@ -117,6 +120,32 @@ def visemes_of(symbol: str, alphabet: Alphabet = "ipa") -> tuple[str, ...]:
     if len(found) > 1 and found[0] in _VOWELS and found[1] in _SECOND and found[0] != found[1]:
         return (found[0], found[1])
     return tuple(found[:1])
+
+
+def hold_closures(phonemes: Iterable[Phoneme], *, before_s: float, release_s: float) -> list[Phoneme]:
+    """Return phonemes whose voiceless stops lie where the mouth is closed, not where the burst is heard.
+
+    Synthesizers begin p, t and k at or shortly before the burst and count the silence before it to the phoneme before.
+
+    Args:
+        phonemes: in order of time.
+        before_s: how long before its given start a stop is already closed.
+        release_s: how long after its given start it opens; the next phoneme takes over from there.
+    """
+    moved: list[Phoneme] = []
+    opens_s: float | None = None
+    for phoneme in phonemes:
+        kept = phoneme if opens_s is None or not phoneme.symbol else phoneme._replace(start_s=opens_s)
+        opens_s = None
+        if phoneme.symbol[:1] in _VOICELESS_STOPS and _FRICTION.isdisjoint(phoneme.symbol):
+            closes_s = kept.start_s - before_s
+            opens_s = min(kept.end_s, kept.start_s + release_s)
+            if moved:
+                closes_s = max(closes_s, min(kept.start_s, moved[-1].start_s + _SHORTEST_S))
+                moved[-1] = moved[-1]._replace(end_s=min(moved[-1].end_s, closes_s))
+            kept = kept._replace(start_s=closes_s, end_s=opens_s)
+        moved.append(kept)
+    return moved
 
 
 def viseme_segments(phonemes: Iterable[Phoneme], alphabet: Alphabet = "ipa") -> list[Segment]:

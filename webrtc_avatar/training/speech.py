@@ -46,7 +46,6 @@ VARIANTS = (
         "+female3",
     ),
 )
-KOKORO_VOICES = ("jf_gongitsune", "jf_nezumi", "jf_tebukuro")
 UNSEEN_VOICES = ("jf_alpha", "jm_kumo")
 HELD_OUT_EVERY = 17
 ESPEAK_TAKES = {"en": 8}
@@ -113,19 +112,8 @@ def piper_speech(rng: np.random.Generator) -> Voices:
         yield utterance("piper:joe", speech, "ipa", held_out=held_out)
 
 
-def kokoro_speech(rng: np.random.Generator) -> Voices:
-    """Yield every English sentence by one of the three training voices, in turn."""
-    from webrtc_avatar.training.voices import KokoroVoice
-
-    voice = KokoroVoice()
-    for number, (text, held_out) in enumerate(_numbered_english()):
-        name = KOKORO_VOICES[number % len(KOKORO_VOICES)]
-        speech = voice(text, voice=name, speed=float(rng.uniform(0.85, 1.25)))
-        yield utterance(f"kokoro:{name}", speech, "misaki", held_out=held_out)
-
-
 def unseen_speech(rng: np.random.Generator) -> Voices:
-    """Yield the held-out English sentences, and some others, by two voices that are never trained on."""
+    """Yield the held-out English sentences, and some others, by two voices of a kind that is never trained on."""
     from webrtc_avatar.training.voices import KokoroVoice
 
     voice = KokoroVoice()
@@ -173,7 +161,6 @@ SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
     "espeak": espeak_speech,
     "hibari": hibari_speech,
     "piper": piper_speech,
-    "kokoro": kokoro_speech,
     "unseen": unseen_speech,
 }
 

