@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import random
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
+from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine import Engine
@@ -61,13 +64,14 @@ class SessionManager:
             )
         self._reserved += 1
         try:
-            avatar = await self.load(avatar_name or self._settings.avatar)
+            avatar, actor = await self._cast(avatar_name or self._settings.avatar)
         finally:
             self._reserved -= 1
         session = Session(
             session_id=secrets.token_urlsafe(12),
             avatar=avatar,
-            load=self.load,
+            actor=actor,
+            load=self._cast,
             engine=self._engine,
             pool=self._pool,
             settings=self._settings,
@@ -83,6 +87,13 @@ class SessionManager:
         avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         await asyncio.wrap_future(self._engine.load(avatar))
         return avatar
+
+    async def _cast(self, name: str) -> tuple[Avatar, Actor]:
+        """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
+        avatar = await self.load(name)
+        seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
+        make = functools.partial(Actor, avatar, seed=seed)
+        return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:
         """Return an open session.

@@ -38,9 +38,10 @@ class Slot:
 class Performer:
     """Pairs chunks with faces. Lives on the event loop; the engine's thread only posts faces to it."""
 
-    def __init__(self, avatar: Avatar, engine: Engine, *, seed: int, epoch: int) -> None:
+    def __init__(self, avatar: Avatar, actor: Actor, engine: Engine, *, epoch: int) -> None:
+        """Take an avatar whose model is loaded, and the actor that draws it: made elsewhere, since that takes a while."""
         self.avatar = avatar
-        self.actor = Actor(avatar, seed=seed)
+        self.actor = actor
         self._loop = asyncio.get_running_loop()
         self._stream: Stream = engine.open(avatar, self._on_face)
         self._stream.reset(epoch)

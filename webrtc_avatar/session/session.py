@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import StrEnum
 from typing import Any
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
 from webrtc_avatar.audio.gate import VoiceGate
+from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import SessionClosed
@@ -61,7 +61,8 @@ class Session:
         *,
         session_id: str,
         avatar: Avatar,
-        load: Callable[[str], Any],
+        actor: Actor,
+        load: Callable[[str], Awaitable[tuple[Avatar, Actor]]],
         engine: Engine,
         pool: Executor,
         settings: Settings,
@@ -72,7 +73,8 @@ class Session:
         Args:
             session_id: unguessable name.
             avatar: who performs; its model is loaded in the engine.
-            load: coroutine function that returns a loaded avatar by name, for `set_avatar`.
+            actor: what draws it.
+            load: returns a loaded avatar and a new actor by name, for `set_avatar`.
             engine: renders faces.
             pool: threads that compose pictures.
             settings: see `Settings`.
@@ -87,8 +89,7 @@ class Session:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
-        self._seed = settings.idle_seed if settings.idle_seed is not None else random.getrandbits(31)
-        self._performer = Performer(avatar, engine, seed=self._seed, epoch=0)
+        self._performer = Performer(avatar, actor, engine, epoch=0)
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
         self._timeline = Timeline(budget_s=settings.render_budget_ms / 1000)
         self._chunk_count = 0
@@ -178,12 +179,12 @@ class Session:
             InvalidAvatar: its package or its networks are broken; the present one stays.
             SessionClosed: the session ended meanwhile.
         """
-        avatar = await self._load(name)
+        avatar, actor = await self._load(name)
         if self.state is State.CLOSED:
             raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
         self.epoch += 1
         former = self._performer
-        self._performer = Performer(avatar, self._engine, seed=self._seed, epoch=self.epoch)
+        self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
         self._crop = None
         self._performer.succeed(former)
         former.close()
