@@ -1,4 +1,4 @@
-"""What the notes of `watch_face.js` say about a face: how often it was drawn, how open its mouth was, how loud the voice."""
+"""What the notes of `watch_face.js` say about a face: how open its mouth was, how loud the voice."""
 
 from __future__ import annotations
 
@@ -36,25 +36,21 @@ class Notes:
         mouths: float64 (frames, 20, 28, 3), the mouth's box, RGB 0..255.
         spoken: float64 (n, 2), seconds and loudness (root mean square, full scale 1) of the microphone.
         returned: float64 (m, 2), the same of the sound that came back.
-        decoded: float64 (seconds, 3), seconds, frames decoded until then, of which dropped.
     """
 
     times_s: Signal
     mouths: Signal
     spoken: Signal
     returned: Signal
-    decoded: Signal
-
-    def frames_a_second(self) -> Signal:
-        """Return the frames shown in each second: float64 (seconds - 1,)."""
-        steps = np.diff(self.decoded, axis=0)
-        return np.asarray((steps[:, 1] - steps[:, 2]) / steps[:, 0])
 
     def opening(self) -> Signal:
-        """Return how far the mouth is from its mean shape in silence: float64 (frames,), grey levels."""
+        """Return how far the mouth is from any of its shapes in silence: float64 (frames,), grey levels.
+
+        From the nearest of them, because the head sways in silence too.
+        """
         core = self.mouths[_CORE]
-        rest = core[self._silent(self.times_s, around_s=0.3)].mean(axis=0)
-        return np.asarray(np.abs(core - rest).mean(axis=(1, 2, 3)))
+        resting = core[self._silent(self.times_s, around_s=0.3)][::3]
+        return np.array([np.abs(resting - mouth).mean(axis=(1, 2, 3)).min() for mouth in core])
 
     def stir(self) -> tuple[float, float]:
         """Return how much the mouth changes from frame to frame, grey levels: median in silence, median in speech."""
@@ -67,15 +63,18 @@ class Notes:
     def correlation(self, sound: Signal, *, lags_s: tuple[float, float]) -> tuple[float, float]:
         """Return the best correlation of the mouth's opening with the sound's loudness, and the lag where it is, seconds.
 
-        A positive lag: the mouth follows the sound.
+        A positive lag: the mouth follows the sound. Loudness is taken as it is perceived, which grows about with the
+        square root of the pressure (Stevens 1957).
         """
         opening = self.opening()
+        times_s, pressure = sound.T
+        perceived = np.sqrt(pressure)
         best = (-1.0, 0.0)
         for lag_s in np.arange(*lags_s, STEP_S):
             first_s = max(self.times_s[0], sound[0, 0] + lag_s)
             last_s = min(self.times_s[-1], sound[-1, 0] + lag_s)
             grid_s = np.arange(first_s, last_s, STEP_S)
-            loudness = np.interp(grid_s - lag_s, *sound.T)
+            loudness = np.interp(grid_s - lag_s, times_s, perceived)
             envelope = np.convolve(loudness, np.ones(SMOOTHING_STEPS) / SMOOTHING_STEPS, mode="same")
             value = float(np.corrcoef(envelope, np.interp(grid_s, self.times_s, opening))[0, 1])
             best = max(best, (value, float(lag_s)))
@@ -86,6 +85,21 @@ class Notes:
         steps_s = np.arange(-around_s, around_s + STEP_S, STEP_S)
         heard = np.interp(times_s[:, None] + steps_s, *self.returned.T)
         return np.asarray((heard < SILENT).all(axis=1))
+
+
+def frames_a_second(page: Page, *, seconds: float) -> Signal:
+    """Count the frames of a running session that are decoded and shown in each second."""
+    script = """async seconds => {
+      const rows = [];
+      for (let second = 0; second <= seconds; second++) {
+        const { totalVideoFrames, droppedVideoFrames } = document.querySelector("video").getVideoPlaybackQuality();
+        rows.push([performance.now() / 1000, totalVideoFrames - droppedVideoFrames]);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+      return rows;
+    }"""
+    steps = np.diff(np.array(page.evaluate(script, seconds)), axis=0)
+    return np.asarray(steps[:, 1] / steps[:, 0])
 
 
 def watch(page: Page, *, seconds: float) -> Notes:
@@ -99,5 +113,4 @@ def watch(page: Page, *, seconds: float) -> Notes:
         mouths=np.array([pixels for _, pixels in notes["frames"]], np.float64).reshape(shape),
         spoken=np.array(notes["spoken"]),
         returned=np.array(notes["returned"]),
-        decoded=np.array(notes["decoded"]),
     )

@@ -72,6 +72,30 @@ def test_microphone_that_cannot_be_had(page: Page, name: str, message: str, titl
     expect_ready_to_start(page)
 
 
+def test_stop_while_the_browser_asks_lets_go_of_the_microphone(page: Page) -> None:
+    page.add_init_script(
+        """
+        const ask = MediaDevices.prototype.getUserMedia;
+        MediaDevices.prototype.getUserMedia = async function (wish) {
+          const stream = await ask.call(this, wish);
+          await new Promise((resolve) => { window.allow = resolve; });
+          return (window.microphoneOfTest = stream);
+        };
+        """
+    )
+    page.reload()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Stop").click()
+    page.evaluate(
+        "async () => { while (!window.allow) await new Promise((resolve) => setTimeout(resolve, 10)); allow(); }"
+    )
+    assert (
+        page.evaluate("() => new Promise((r) => setTimeout(() => r(microphoneOfTest.getTracks()[0].readyState)))")
+        == "ended"
+    )
+    expect_ready_to_start(page)
+
+
 def test_microphone_that_is_unplugged_leaves_the_face_there(page: Page) -> None:
     page.add_init_script(
         """

@@ -21,7 +21,7 @@
 
   /**
    * @param {{seconds: number, box: number[], shrink: number}} what box: [left, top, right, bottom] of the mouth, pixels
-   * @returns {Promise<string>} JSON: {frames: [[s, [r, g, b, ...]], ...], spoken, returned: [[s, loudness], ...], decoded: [[s, frames, dropped], ...]}
+   * @returns {Promise<string>} JSON: {frames: [[s, [r, g, b, ...]], ...], spoken, returned: [[s, loudness], ...]}
    */
   window.watchFace = async ({ seconds, box, shrink }) => {
     const video = document.querySelector("video");
@@ -29,15 +29,9 @@
     const height = (box[3] - box[1]) / shrink;
     const canvas = new OffscreenCanvas(width, height);
     const context = canvas.getContext("2d", { willReadFrequently: true });
-    const notes = { frames: [], spoken: [], returned: [], decoded: [] };
+    const notes = { frames: [], spoken: [], returned: [] };
     const audio = new AudioContext();
     const timers = [listen(audio, window.microphoneOfTest, notes.spoken), listen(audio, video.srcObject, notes.returned)];
-    timers.push(
-      setInterval(() => {
-        const { totalVideoFrames, droppedVideoFrames } = video.getVideoPlaybackQuality();
-        notes.decoded.push([performance.now() / 1000, totalVideoFrames, droppedVideoFrames]);
-      }, 1000),
-    );
     let watching = true;
     const onFrame = (_now, { expectedDisplayTime }) => {
       if (!watching) return;

@@ -17,6 +17,8 @@ export class MicrophoneError extends Error {
 export class Microphone extends EventTarget {
   /** @type {MediaStream | null} */
   #stream = null;
+  /** Rises with every opening and closing: a microphone that arrives under an older number is let go at once. */
+  #turn = 0;
   #muted = false;
   /** @type {AudioContext | null} */
   #context = null;
@@ -57,10 +59,15 @@ export class Microphone extends EventTarget {
    *
    * @param {string} id of `list`; "" is the system's default, and so is one that is gone
    * @returns {Promise<MediaStream>}
-   * @throws {MicrophoneError}
+   * @throws {MicrophoneError} also where another call of `open` or `close` came in between
    */
   async open(id) {
+    const mine = ++this.#turn;
     const stream = await this.#ask(id);
+    if (mine !== this.#turn) {
+      for (const track of stream.getTracks()) track.stop();
+      throw new MicrophoneError("superseded");
+    }
     this.close();
     this.#stream = stream;
     this.muted = this.#muted;
@@ -77,6 +84,7 @@ export class Microphone extends EventTarget {
 
   /** Let go of the microphone: the browser's recording sign goes out. */
   close() {
+    this.#turn++;
     const stream = this.#stream;
     this.#stream = null;
     for (const track of stream?.getTracks() ?? []) track.stop();

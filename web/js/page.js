@@ -34,10 +34,6 @@ async function start() {
     if (mine === turn) fail(error);
     return;
   }
-  if (mine !== turn) {
-    microphone.close();
-    return;
-  }
   listenAnew();
   strip.start();
   letScreenSleep = keepScreenOn();
@@ -105,17 +101,11 @@ function listenAnew() {
 
 async function changeMicrophone() {
   if (!session) return;
-  const mine = turn;
   try {
     await microphone.open(view.microphone);
   } catch (error) {
-    if (mine !== turn) return;
     // One that cannot be opened leaves the one in use as it is.
-    view.remark("microphone", describeFailure(error));
-    return;
-  }
-  if (mine !== turn) {
-    microphone.close();
+    if (error.code !== "superseded") view.remark("microphone", describeFailure(error));
     return;
   }
   view.calm("microphone");
@@ -149,7 +139,7 @@ async function load() {
       view.offerAvatars(config.avatars, config.default_avatar, new URLSearchParams(location.search).get("avatar"));
       return;
     } catch (error) {
-      view.remark("server", describeFailure(error));
+      if (!obstacle) view.remark("server", describeFailure(error));
       await new Promise((resolve) => setTimeout(resolve, CONFIG_RETRY_MS));
       view.calm("server");
     }

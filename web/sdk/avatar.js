@@ -30,9 +30,9 @@ export class AvatarSession extends Connection {
   #serverStats = null;
   #figures = null;
 
-  /** @param {{url?: URL | string}} [options] where the server's routes begin; by default beside the page */
-  constructor({ url } = {}) {
-    super(url);
+  /** @param {{url?: URL | string}} [options] see Connection */
+  constructor(options) {
+    super(options);
     this.addEventListener("figures", ({ detail }) => {
       this.#figures = detail;
     });

@@ -41,8 +41,8 @@ export class Connection extends EventTarget {
   #onPageHide = () => this.close();
   #onOnline = () => this.retryNow();
 
-  /** @param {URL | string} [url] where the server's routes begin */
-  constructor(url = document.baseURI) {
+  /** @param {{url?: URL | string}} [options] where the server's routes begin; by default beside the page */
+  constructor({ url = document.baseURI } = {}) {
     super();
     this.#base = new URL(url, document.baseURI);
   }

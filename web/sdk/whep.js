@@ -13,11 +13,6 @@ export { AvatarError };
 export class WhepViewer extends Connection {
   #sessionId = null;
 
-  /** @param {{url?: URL | string}} [options] where the server's routes begin; by default beside the page */
-  constructor({ url } = {}) {
-    super(url);
-  }
-
   /**
    * @param {string} sessionId
    * @returns {Promise<void>} see Connection.open
