@@ -43,8 +43,8 @@ def draw(session, weights):
 
 
 def test_the_rendered_mouths_are_all_there(mouths):
-    assert mouths.crops.shape == (690, 160, 224, 3)
-    assert mouths.weights.shape == (690, 12)
+    assert mouths.crops.shape == (721, 160, 224, 3)
+    assert mouths.weights.shape == (721, 12)
     assert mouths.held_out.sum() == 100
     assert mouths.weight_names == WEIGHTS
 

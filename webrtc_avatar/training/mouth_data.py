@@ -1,7 +1,7 @@
 """The rendered mouths: crops, the weights that they show, and which of them are held out to measure with.
 
 A folder with `mouth.json` and either one image file a crop, as the render scripts leave them, or all crops as the frames
-of `mouths.mkv`, which is how the repository keeps them: 690 crops at 48 dB or better in a fifth of the lossless size.
+of `mouths.mkv`, which is how the repository keeps them: 721 crops at 48 dB or better in a fifth of the lossless size.
 """
 
 from __future__ import annotations
