@@ -363,8 +363,7 @@ def main(arguments: Sequence[str]) -> int:
     make_ready(environment, frozenset(TEST_EXTRAS))
     if what == "lint":
         return lint(environment)
-    sys.path.insert(0, str(ROOT / "tests"))
-    from system_parts import install_system_parts
+    from tests.system_parts import install_system_parts
 
     install_system_parts(say)
     os.chdir(environment.root)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from webrtc_avatar.avatar.library import Library, default_folders
 
+from webrtc_avatar.avatar.library import Library, default_folders
 from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime import open_runtime
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime

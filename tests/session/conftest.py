@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from webrtc_avatar.avatar.library import Library, default_folders
 
 from webrtc_avatar.audio.chunk import CHUNK_S, SOUND_SAMPLES, Chunk
+from webrtc_avatar.avatar.library import Library, default_folders
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.session import SessionManager
