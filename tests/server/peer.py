@@ -110,7 +110,7 @@ class Peer:
     def send(self, message):
         self.control.send(message if isinstance(message, str) else json.dumps(message))
 
-    async def until(self, holds, timeout_s=10):
+    async def until(self, holds, timeout_s=30):
         """Wait until `holds()` is true after something has arrived."""
         async with asyncio.timeout(timeout_s), self._news:
             await self._news.wait_for(holds)

@@ -8,7 +8,7 @@ from tests.server.peer import Peer
 from tests.server.process import running
 
 VISITS = 50
-WARM_UP = 10
+WARM_UP = 20
 AT_ONCE = 5
 
 

@@ -191,7 +191,7 @@ async def test_a_body_that_trickles_is_given_up(server, monkeypatch):
     monkeypatch.setattr("webrtc_avatar.server.middleware.BODY_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.client.port)
     writer.write(b"POST /offer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
-    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 30)
     writer.close()
 
 

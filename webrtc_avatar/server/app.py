@@ -13,7 +13,7 @@ from aiohttp import web
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
-from webrtc_avatar.server import middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import memory, middleware, monitoring, pages, signalling, whep
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
@@ -29,6 +29,7 @@ def create_app(settings: Settings) -> web.Application:
 
     Start-up raises UnknownAvatar, InvalidAvatar or EngineFailure where the settings cannot be followed.
     """
+    memory.bound_allocator()
     app = web.Application(
         middlewares=[middleware.errors_as_json, middleware.own_pages_only, middleware.patient_within_limits],
         client_max_size=settings.max_request_bytes,

