@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,6 +42,9 @@ def test_video_plays_at_24_frames_a_second_or_more(speaking_page: Page) -> None:
         print(f"\nframes a second: median {medians[-1]:.1f}, mean {rates.mean():.1f}, lowest second {rates.min():.1f}")
         if medians[-1] >= 24:
             return
+    # Anyone's other work starves browser and server alike; in continuous integration there is none.
+    if not os.environ.get("CI") and os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip(f"other programs keep this machine busy; medians of three times ten seconds: {medians}")
     pytest.fail(f"24 frames a second or more were expected; medians of three times ten seconds: {medians}")
 
 

@@ -11,15 +11,13 @@ export class VoiceStrip {
   #canvas;
   #read;
   #levels = [];
-  #peak = 0;
-  #barEndsMs = 0;
   #spokenAtMs = 0;
-  #request = 0;
+  #timer = 0;
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {() => number} read the level now, 0 to 1
+   * @param {() => number} read the level of the last 40 ms, 0 to 1
    */
   constructor(canvas, read) {
     this.#canvas = canvas;
@@ -29,31 +27,28 @@ export class VoiceStrip {
   }
 
   start() {
-    if (!this.#request) this.#request = requestAnimationFrame((nowMs) => this.#step(nowMs));
+    // Once a bar and no more often: a phone that shows a face has better uses for its battery than repaints.
+    this.#timer ||= setInterval(() => this.#step(), BAR_MS);
   }
 
   stop() {
-    cancelAnimationFrame(this.#request);
-    this.#request = 0;
+    clearInterval(this.#timer);
+    this.#timer = 0;
     this.#levels = [];
     this.#canvas.setAttribute("aria-valuenow", "0");
     this.#draw();
   }
 
-  #step(nowMs) {
-    this.#request = requestAnimationFrame((laterMs) => this.#step(laterMs));
-    this.#peak = Math.max(this.#peak, this.#read());
-    if (nowMs < this.#barEndsMs) return;
-    // After a hidden tab there is nothing to catch up with.
-    this.#barEndsMs = Math.max(this.#barEndsMs + BAR_MS, nowMs);
-    this.#levels.push(this.#peak);
+  #step() {
+    const level = this.#read();
+    this.#levels.push(level);
     if (this.#levels.length > this.#capacity()) this.#levels.shift();
+    const nowMs = performance.now();
     if (nowMs - this.#spokenAtMs > 1000) {
       this.#spokenAtMs = nowMs;
-      this.#canvas.setAttribute("aria-valuenow", String(Math.round(100 * this.#peak)));
+      this.#canvas.setAttribute("aria-valuenow", String(Math.round(100 * level)));
     }
-    this.#peak = 0;
-    this.#draw();
+    if (!document.hidden) this.#draw();
   }
 
   #capacity() {
