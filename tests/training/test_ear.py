@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from onnx import numpy_helper  # noqa: E402
 
-from webrtc_avatar.nets.speech_tcn import FF, JAW, JAW_RANGE, PP, SpeechNet, jaw_scale, pool  # noqa: E402
+from webrtc_avatar.nets.speech_tcn import FF, JAW, JAW_RANGE, PEAK_SHARE, PP, SpeechNet, jaw_scale, pool  # noqa: E402
 from webrtc_avatar.training.ear import NormedEar, Trainer  # noqa: E402
 from webrtc_avatar.training.ear_export import export_ear  # noqa: E402
 from webrtc_avatar.training.ear_report import load_ear  # noqa: E402
@@ -62,13 +62,13 @@ def test_the_jaw_opens_less_for_a_whisper_and_more_for_a_shout():
     assert jaw_scale(loud).item() == pytest.approx(JAW_RANGE[1])
 
 
-def test_pooling_keeps_a_closure_of_a_single_row():
-    probabilities = torch.full((1, 16, 4), 0.0)
+def test_pooling_leans_towards_a_closure_of_a_single_row():
+    probabilities = torch.zeros((1, 16, 4))
     probabilities[:, 10] = 1.0
     probabilities[:, 10, 2], probabilities[:, PP, 2] = 0.1, 0.9
     pooled = pool(probabilities)[0]
-    assert pooled[PP].item() == pytest.approx(0.9)
-    assert pooled[10].item() == pytest.approx(0.1, abs=1e-4)
+    assert pooled[PP].item() == pytest.approx(0.9 / 4 * (1 - PEAK_SHARE) + 0.9 * PEAK_SHARE)
+    assert pooled[PP] + pooled[10] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_two_closures_in_one_frame_share_it():
@@ -89,6 +89,7 @@ def test_folding_normalization_changes_nothing():
     windows = torch.from_numpy(_windows(2))
     with torch.inference_mode():
         assert torch.allclose(net.logits(windows), net.folded().logits(windows), atol=1e-4)
+        assert torch.allclose(1.5 * net.logits(windows), net.folded(sharpness=1.5).logits(windows), atol=1e-4)
 
 
 def test_a_longer_stretch_gives_the_same_rows_as_windows_of_it():

@@ -2,8 +2,8 @@
 
 A temporal convolutional network (Bai, Kolter and Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent
 Networks for Sequence Modeling", 2018) with look-ahead: it tells the viseme of each of the chunk's four rows from 22 rows
-before and 7 after it. The four answers are averaged, but a closure of the lips counts as much as in its strongest row:
-p, b, m, f and v are often shorter than a frame, and the eye misses them at once.
+before and 7 after it. The four answers are averaged, but closures of the lips lean towards their strongest row: p, b, m, f
+and v are often shorter than a frame, and the eye misses them at once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ WEIGHTS = 12
 
 PP, FF = 1, 2
 JAW = 0
+PEAK_SHARE = 0.25
+"""How far a closure leans from its mean over the rows towards its strongest row."""
 # (dilation, rows that the skip connection drops on the left, on the right). With the first layer's 3 on the left they add
 # up to ROWS_BEFORE and ROWS_AFTER.
 LAYERS = ((1, 1, 1), (2, 2, 2), (4, 4, 4), (6, 12, 0))
@@ -80,12 +82,13 @@ class SpeechNet(nn.Module):
 
 
 def pool(probabilities: torch.Tensor) -> torch.Tensor:
-    """Return one distribution (batch, 16) of the rows' (batch, 16, rows): the mean, but lip closures as at their strongest.
+    """Return one distribution (batch, 16) of the rows' (batch, 16, rows): the mean, but lip closures nearer to their strongest.
 
     The other visemes share what the closures leave.
     """
     mean = probabilities.mean(2)
-    closures = probabilities[:, PP : FF + 1].amax(2)
+    peak = probabilities[:, PP : FF + 1].amax(2)
+    closures = mean[:, PP : FF + 1] * (1.0 - PEAK_SHARE) + peak * PEAK_SHARE
     closures = closures / closures.sum(1, keepdim=True).clamp(min=1.0)
     rest = torch.cat([mean[:, :PP], mean[:, FF + 1 :]], 1)
     rest = rest * ((1.0 - closures.sum(1, keepdim=True)) / (rest.sum(1, keepdim=True) + 1e-6))

@@ -81,7 +81,12 @@ def _pool(graph: _Graph, probabilities: str) -> str:
     """Add `speech_tcn.pool`."""
     mean = graph.add("ReduceMean", probabilities, axes=[2], keepdims=0)
     first, last = speech_tcn.PP, speech_tcn.FF + 1
-    closures = graph.add("ReduceMax", graph.cut(probabilities, 1, first, last), axes=[2], keepdims=0)
+    peak = graph.add("ReduceMax", graph.cut(probabilities, 1, first, last), axes=[2], keepdims=0)
+    closures = graph.add(
+        "Add",
+        graph.add("Mul", graph.cut(mean, 1, first, last), graph.number(1.0 - speech_tcn.PEAK_SHARE)),
+        graph.add("Mul", peak, graph.number(speech_tcn.PEAK_SHARE)),
+    )
     closures = graph.add("Div", closures, graph.add("Max", graph.total(closures), graph.number(1.0)))
     before, after = graph.cut(mean, 1, 0, first), graph.cut(mean, 1, last, speech_tcn.VISEMES)
     known = graph.add("Add", graph.total(before), graph.total(after))
