@@ -235,6 +235,13 @@ async def test_a_track_that_was_never_read_ends_with_the_broadcast():
         assert session.subscribed == 0
 
 
+async def test_a_viewer_who_leaves_before_reading_leaves_nothing_behind():
+    async with broadcasting() as (broadcast, _):
+        for track in (broadcast.video("VP8"), broadcast.audio()):
+            track.stop()
+        assert not broadcast._tracks
+
+
 async def test_a_change_of_the_pictures_size_begins_a_new_stream():
     async with broadcasting(ticking=False) as (broadcast, session):
         track = broadcast.video("VP8")

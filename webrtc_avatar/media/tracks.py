@@ -48,7 +48,7 @@ class PacketTrack(MediaStreamTrack):
 
     Args:
         on_begin: called once, when somebody first reads the track.
-        on_end: called once, when the track that was read stops.
+        on_end: called once, when the track stops, read or not.
         depth: packets that may wait.
 
     Attributes:
@@ -89,7 +89,7 @@ class PacketTrack(MediaStreamTrack):
         super().stop()
         self._queue.clear()
         self._filled.set()
-        if was_live and self._begun:
+        if was_live:
             self._on_end(self)
 
     def _put(self, packet: av.Packet[Any]) -> None:
