@@ -37,6 +37,8 @@ class OnnxRuntime:
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
+        # The arena keeps the memory of the largest batch there ever was, and without it a call takes no longer.
+        self._options.enable_cpu_mem_arena = False
         # A spinning thread eats the core that the encoder needs between two calls.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
