@@ -128,7 +128,8 @@ async def test_leaving_ends_the_session_and_leaves_nothing_behind(speech):
 
 
 def _held():
-    own = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]  # the loop's pool grows
+    # The loop's own pool of threads grows as it likes.
+    own = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
     return len(asyncio.all_tasks()), len(own), len(os.listdir("/proc/self/fd"))
 
 
