@@ -28,9 +28,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "media-src 'self' blob: mediastream:; connect-src 'self'; worker-src 'self' blob:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'"
+        "default-src 'self'; media-src 'self' mediastream:; object-src 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
 
