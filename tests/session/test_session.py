@@ -192,6 +192,21 @@ async def test_closing_twice_ends_iterators_and_leaves_no_tasks(host):
     session.interrupt()
 
 
+async def test_what_an_overloaded_machine_drops_leaves_a_gap_in_media_time_and_no_delay(host):
+    session = await host.open()
+    subscription = session.subscribe()
+    await take(subscription, 2)
+    fed_before = session._chunk_count
+    for number in range(1, 61):
+        session.feed(numbered_chunk(number))
+    ticks = [tick for tick in await take(subscription, 4) if tick.sound[0]]
+    await asyncio.sleep(0)
+    ticks += [tick for tick in await take(subscription, 12) if tick.sound[0]]
+    offsets = {tick.index - int(tick.sound[0]) for tick in ticks}
+    assert offsets == {fed_before - 1}, "a tick's index is the number of its chunk, whatever was dropped before it"
+    assert host.metrics.registry.get_sample_value("webrtc_avatar_chunks_total", {"kind": "late"}) >= 20
+
+
 async def test_the_manager_keeps_its_limits(host):
     sessions = [await host.manager.create() for _ in range(host.settings.max_sessions)]
     with pytest.raises(ServerFull, match="all 16 sessions are taken") as full:

@@ -112,6 +112,8 @@ class Performer:
         for slot in former._waiting:
             self._waiting.append(Slot(index=slot.index, chunk=slot.chunk, epoch=slot.epoch))
         former._waiting.clear()
+        while len(self._waiting) > self.chunks_after:
+            self._waiting.popleft()  # this avatar looks less far ahead
 
     def close(self) -> None:
         """Leave the stage."""

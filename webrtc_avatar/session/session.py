@@ -260,7 +260,6 @@ class Session:
 
     async def _run(self) -> None:
         """The clock: one tick after the other, each at its time."""
-        tick_index = 0
         stats_s = time.monotonic() + _STATS_INTERVAL_S
         while True:
             while not self._ready:
@@ -269,15 +268,14 @@ class Session:
             slot = self._ready.popleft()
             self._set_state(State.SPEAKING if slot.voiced else State.IDLE)
             if self._subscriptions:
-                await self._show(slot, tick_index)
+                await self._show(slot)
             await _sleep_until(slot.due_s)
-            self._publish(slot, tick_index)
-            tick_index += 1
+            self._publish(slot)
             if time.monotonic() >= stats_s:
                 stats_s += _STATS_INTERVAL_S
                 self._emit({"type": "stats", **self.stats()})
 
-    async def _show(self, slot: Slot, tick_index: int) -> None:
+    async def _show(self, slot: Slot) -> None:
         """Make the picture of a tick, or keep the last one if there is no time for another."""
         epoch = self.epoch
         await self._choose_crop(slot)
@@ -290,7 +288,7 @@ class Session:
             return
         actor, crop, speaking = self._performer.actor, self._crop, slot.voiced
         self._frame = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._draw, actor.draw, tick_index, crop, speaking, now_s
+            self._pool, self._draw, actor.draw, slot.index, crop, speaking, now_s
         )
 
     async def _choose_crop(self, slot: Slot) -> None:
@@ -328,12 +326,12 @@ class Session:
         self._metrics.stage_run.labels("compose").observe(time.monotonic() - started_s)
         return frame
 
-    def _publish(self, slot: Slot, tick_index: int) -> None:
+    def _publish(self, slot: Slot) -> None:
         left_s = time.monotonic()
         self.figures.record(left_s=left_s, due_s=slot.due_s, arrived_s=slot.chunk.arrived_s)
         if self._frame is None:
             return
-        tick = Tick(index=tick_index, sound=slot.chunk.sound, frame=self._frame, due_s=slot.due_s)
+        tick = Tick(index=slot.index, sound=slot.chunk.sound, frame=self._frame, due_s=slot.due_s)
         for subscription in list(self._subscriptions):
             subscription.put(tick)
 

@@ -17,7 +17,8 @@ class Tick:
     """One 25th of a second, ready to leave.
 
     Attributes:
-        index: count from the session's origin; pts of sound and picture follow from it.
+        index: number of the chunk it plays, counted from the session's origin; pts of sound and picture follow from it. It
+            skips what an overloaded machine had to drop, so media time never falls behind the sender's clock.
         sound: int16 (1920,), mono, 48 kHz.
         frame: uint8 (768, 512) for a 512x512 I420 picture: Y, then U and V.
         due_s: `time.monotonic()` at which both leave.
