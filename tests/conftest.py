@@ -9,6 +9,22 @@ import pytest
 
 from tests.system_parts import SPEECH_FOLDER, SYSTEM_PARTS, packages
 
+_MAY_SKIP = ("raised by the client only", "POSIX only")
+"""Reasons for which a test may be left out everywhere."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In continuous integration, fail where a test was left out because something is missing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    missing = [report for report in skipped if not any(reason in str(report.longrepr) for reason in _MAY_SKIP)]
+    if os.environ.get("CI") and missing:
+        reporter.write_line("")
+        reporter.write_line(
+            f"{len(missing)} tests were skipped: in continuous integration nothing may be missing", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 def _absent(path: str) -> None:
     """Skip where a developer has not installed a part; fail in continuous integration, where it must be there."""
