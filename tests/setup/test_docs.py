@@ -58,15 +58,15 @@ def test_every_metric_and_stage_is_described() -> None:
 
 
 def error_types(base: type[errors.AvatarServerError]) -> Iterator[type[errors.AvatarServerError]]:
+    """Yield the types of webrtc_avatar.errors below `base`; other modules' own are never sent."""
     for kind in base.__subclasses__():
-        yield kind
-        yield from error_types(kind)
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from error_types(kind)
 
 
 @pytest.mark.parametrize("kind", list(error_types(errors.AvatarServerError)), ids=lambda kind: kind.code)
 def test_every_error_of_the_server_is_listed_with_its_status(kind: type[errors.AvatarServerError]) -> None:
-    if not kind.__module__.endswith(".errors"):
-        pytest.skip("raised by the client only")
     text = (DOCS / "api.md").read_text("utf-8")
     assert re.search(rf"^\| `{kind.code}` \| {kind.status} \|", text, re.MULTILINE)
 
