@@ -56,7 +56,9 @@ class TorchRuntime:
         """Build the module `architecture` and fill it from the file; see `Runtime.load`."""
         try:
             graph: Any = onnx.load_model_from_string(path.read_bytes()).graph
-            module = build(architecture, {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer})
+            # Copies, because torch wants arrays that it could write to.
+            arrays = {entry.name: numpy_helper.to_array(entry).copy() for entry in graph.initializer}
+            module = build(architecture, arrays)
         except Exception as error:  # protobuf, torch and the module each have their own
             raise InvalidAvatar(
                 f"{path.name} does not hold the weights of a {architecture}: {str(error).splitlines()[0]}; export it again"
