@@ -34,7 +34,9 @@ class Settings(BaseSettings):
         default_factory=list, description="more folders with avatar packages, searched first"
     )
 
-    max_sessions: int = Field(16, ge=1, description="sessions at once; the next one is answered 503")
+    max_sessions: int | None = Field(
+        None, ge=1, description="sessions at once; the next one is answered 503. None: three a core, 12 at most"
+    )
     max_viewers: int = Field(64, ge=0, description="viewers of one session")
     peer_timeout_s: float = Field(8.0, gt=0, description="a peer from which nothing was heard for so long is gone")
     connect_timeout_s: float = Field(15.0, gt=0, description="a peer that has not connected by then is given up")

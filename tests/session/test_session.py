@@ -208,8 +208,8 @@ async def test_what_an_overloaded_machine_drops_leaves_a_gap_in_media_time_and_n
 
 
 async def test_the_manager_keeps_its_limits(host):
-    sessions = [await host.manager.create() for _ in range(host.settings.max_sessions)]
-    with pytest.raises(ServerFull, match="all 16 sessions are taken") as full:
+    sessions = [await host.manager.create() for _ in range(host.manager.capacity)]
+    with pytest.raises(ServerFull, match=f"all {host.manager.capacity} sessions are taken") as full:
         await host.manager.create()
     assert full.value.retry_after_s > 0
     await host.manager.close(sessions[0].id, "leaves")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import random
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,17 @@ from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_SESSIONS_A_CORE, _MOST_SESSIONS = 3, 12
+"""What `max_sessions` is where nobody set it: six keep 25 frames a second on two cores, eight do not; and past a dozen
+one Python process is busy however many cores there are."""
+
 
 class SessionManager:
-    """All sessions of one server. Lives on the event loop."""
+    """All sessions of one server. Lives on the event loop.
+
+    Attributes:
+        capacity: how many may be open at once.
+    """
 
     def __init__(
         self, *, settings: Settings, library: Library, engine: Engine, pool: ThreadPoolExecutor, metrics: Metrics
@@ -35,6 +44,7 @@ class SessionManager:
         self._sessions: dict[str, Session] = {}
         self._reserved = 0
         self._draining = False
+        self.capacity = settings.max_sessions or min(_MOST_SESSIONS, _SESSIONS_A_CORE * (os.cpu_count() or 1))
         self._emptied = asyncio.Event()
 
     @property
@@ -57,9 +67,9 @@ class SessionManager:
         """
         if self._draining:
             raise ServerDraining("the server is shutting down and takes no new sessions; try again in a moment")
-        if len(self._sessions) + self._reserved >= self._settings.max_sessions:
+        if len(self._sessions) + self._reserved >= self.capacity:
             raise ServerFull(
-                f"all {self._settings.max_sessions} sessions are taken; try again in a few seconds, "
+                f"all {self.capacity} sessions are taken; try again in a few seconds, "
                 "or raise max_sessions on the server"
             )
         self._reserved += 1
