@@ -1,8 +1,9 @@
 """When each tick is due: a 25 Hz clock that follows the arrival of sound.
 
 The phase of a chunk is its arrival minus its place on an ideal 40 ms grid. The clock keeps to the latest phase seen
-lately, so ordinary jitter never makes a tick late, and creeps back when arrivals are early again. It thereby follows
-the sender's clock, whatever its drift, and changes speed by less than 2 % while somebody speaks.
+lately, so ordinary jitter never makes a tick late, and creeps back when arrivals are early again: by a share of what is left
+at each chunk, with a time constant of 2.7 s while somebody speaks and of 0.4 s in silence. It thereby follows the sender's
+clock, whatever its drift.
 """
 
 from __future__ import annotations
