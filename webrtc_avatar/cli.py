@@ -53,7 +53,7 @@ def serve(
         list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with more avatar packages; may be repeated.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
-    max_sessions: Annotated[int | None, typer.Option(help="Sessions at once [three a core, 12 at most].")] = None,
+    max_sessions: Annotated[int | None, typer.Option(help="Sessions at once [two a core, 12 at most].")] = None,
     max_viewers: Annotated[int | None, typer.Option(help="Viewers of one session [64].")] = None,
     ice_server: Annotated[
         list[str] | None,

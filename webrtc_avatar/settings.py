@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     )
 
     max_sessions: int | None = Field(
-        None, ge=1, description="sessions at once; the next one is answered 503. None: three a core, 12 at most"
+        None, ge=1, description="sessions at once; the next one is answered 503. None: two a core, 12 at most"
     )
     max_viewers: int = Field(64, ge=0, description="viewers of one session")
     peer_timeout_s: float = Field(8.0, gt=0, description="a peer from which nothing was heard for so long is gone")

@@ -21,9 +21,9 @@ from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_SESSIONS_A_CORE, _MOST_SESSIONS = 3, 12
-"""What `max_sessions` is where nobody set it: six keep 24.3 to 24.9 frames a second on two cores, eight 21; and past a dozen
-one Python process is busy however many cores there are."""
+_SESSIONS_A_CORE, _MOST_SESSIONS = 2, 12
+"""What `max_sessions` is where nobody set it: on two cores four keep 25 frames a second, six 23.9 to 24.7, eight 21; and past
+a dozen one Python process is busy however many cores there are."""
 
 
 class SessionManager:
