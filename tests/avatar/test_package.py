@@ -45,7 +45,7 @@ def test_iris_loads_with_everything_that_a_frame_needs():
     assert iris.eye_box == (144, 152, 368, 248)
     assert len(iris.eyes) == 48
     assert {crop.image.shape for crop in iris.eyes} == {(96, 224, 3)}
-    assert {crop.gaze for crop in iris.eyes} == {"centre", "image_left", "image_right", "up", "down"}
+    assert {crop.gaze for crop in iris.eyes} >= {(0, 0), (-1, 0), (1, 0), (0, 1), (0, -1)}
     assert all(field.ndim == 3 and field.shape[2] == 2 for field in iris.flow.values())
     assert iris.flow
     assert len(iris.model.weights) == 12
@@ -107,7 +107,9 @@ def test_a_package_without_flow_has_a_still_head(package):
         ("lid = 0.15", "lid = nan", "eyes.crops.1.lid"),
         ("lid = 0.15", "lid = 0.0", "two crops carry the same"),
         ("lid = 0.0", "lid = 0.01", "no crop at rest"),
-        ('gaze = "centre"', 'gaze = "behind"', "eyes.crops.0.gaze: Input should be"),
+        ("gaze = [0.0, 0.0]", 'gaze = "behind"', "eyes.crops.0.gaze: Input should be a valid tuple"),
+        ("gaze = [0.0, 0.0]", "gaze = [0, 1.5]", "eyes.crops.0.gaze.1: Input should be less than or equal to 1"),
+        ("gaze = [0.0, 0.0]", "gaze = [0]", "eyes.crops.0.gaze"),
         ('"plate.png"', '"missing.png"', "iris/missing.png cannot be read (FileNotFoundError)"),
         ('"plate.png"', '"eyes"', "iris/eyes is not a regular file"),
         ('"plate.png"', '"/etc/hostname"', "not a relative path within the package"),

@@ -13,9 +13,11 @@ import numpy as np
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.avatar.compose import Picture, Planes, i420, paste, planes, put
-from webrtc_avatar.avatar.idle import Idle
+from webrtc_avatar.avatar.cue import QUIET, Cue
+from webrtc_avatar.avatar.idle import Idle, Pose
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.avatar.stage import stage_of
+from webrtc_avatar.avatar.style import DEFAULT_STYLE, Style
 from webrtc_avatar.avatar.warp import Warp
 from webrtc_avatar.errors import EngineFailure
 
@@ -36,11 +38,17 @@ class Actor:
         avatar: the loaded package.
         seed: decides blinks, glances and sway; equal seeds and equal calls draw equal frames.
 
+        style: how the face is held.
+
+    Attributes:
+        style: may be set at any time, from any thread.
+        pose: what the face does in the frame that was drawn last.
+
     Raises:
         InvalidAvatar: if the avatar's flow is unusable.
     """
 
-    def __init__(self, avatar: Avatar, *, seed: int) -> None:
+    def __init__(self, avatar: Avatar, *, seed: int, style: Style = DEFAULT_STYLE) -> None:
         self._stage = stage_of(avatar)
         self._idle = Idle(seed)
         self._still = self._stage.plate.copy()
@@ -50,14 +58,16 @@ class Actor:
         self._mouth_share = 0.0
         self._livelier = self._liveliness = 0.0
         self._tick: int | None = None
+        self.style = style
+        self.pose: Pose | None = None
 
-    def draw(self, tick: int, crop: Picture | None, *, speaking: bool) -> Picture:
+    def draw(self, tick: int, crop: Picture | None, cue: Cue = QUIET) -> Picture:
         """Draw the frame of a tick.
 
         Args:
             tick: frames of 1/25 s since the session's origin; ticks may be skipped.
             crop: the mouth, uint8 BGR of the mouth box's size, or None for the resting mouth.
-            speaking: moves the head a little more; changes gently.
+            cue: what the face reacts to.
 
         Returns:
             A new I420 picture, uint8 (frame_size * 3 / 2, frame_size).
@@ -69,8 +79,8 @@ class Actor:
         mouth_before, eyes_before = self._mouth, self._eyes
         self._show_mouth(ticks, crop)
         self._tick = tick
-        self._quicken(ticks, 1.0 if speaking else 0.0)
-        pose = self._idle.pose(tick, self._liveliness)
+        self._quicken(ticks, 1.0 if cue.speaking else 0.0)
+        self.pose = pose = self._idle.pose(tick, self._liveliness)
         self._eyes = eyes = self._stage.eyes(pose.look)
         still = self._compose(eyes)
         if self._warp is None:

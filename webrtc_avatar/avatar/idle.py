@@ -12,11 +12,14 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 
-Gaze = Literal["centre", "image_left", "image_right", "up", "down"]
+Gaze = tuple[float, float]
+"""Where the eyes look, as seen in the picture: x to the right, y up, -1..1."""
+
+VIEWER: Gaze = (0.0, 0.0)
 
 YAW_DEG, PITCH_DEG, ROLL_DEG = 1.6, 1.0, 0.8
 """The head never turns further."""
@@ -43,8 +46,8 @@ class Look:
     """
 
     lid: float = 0.0
-    gaze: Gaze = "centre"
-    came_from: Gaze = "centre"
+    gaze: Gaze = VIEWER
+    came_from: Gaze = VIEWER
     arrived: float = 1.0
     brow_raise: float = 0.0
     squint: float = 0.0
@@ -52,13 +55,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A face at one tick: yaw (to the image's right), pitch (down), roll (to the right) in degrees, breath 0..1 in."""
+    """A face at one tick: yaw (to the image's right), pitch (down), roll (to the right) in degrees, breath 0..1 in, resting smile 0..1."""
 
     yaw: float
     pitch: float
     roll: float
     breath: float
     look: Look
+    smile: float = 0.0
 
 
 Event = TypeVar("Event")
@@ -168,7 +172,7 @@ class Idle:
         elapsed = tick - start
         if glance.blinks and elapsed < len(_BLINKS[0]):
             lid = max(lid, _BLINKS[0][elapsed])
-        if glance.gaze == "centre":
+        if glance.gaze == VIEWER:
             strength = _smooth(elapsed / _BROW_IN) * (1 - _smooth((elapsed - glance.ticks) / _BROW_OUT))
             strength *= 0.6 + 0.4 * liveliness
             return Look(lid=lid, brow_raise=strength * glance.brow_raise, squint=strength * glance.squint)
@@ -210,13 +214,13 @@ def _glance(random: Random) -> _Glance:
     if random.random() < 0.3:
         squints = random.random() < 0.25
         return _Glance(
-            gaze="centre",
+            gaze=VIEWER,
             brow_raise=0.0 if squints else random.choice((0.5, 0.7, 1.0)),
             squint=0.6 if squints else 0.0,
             ticks=round(FRAME_RATE_HZ * random.uniform(0.7, 1.5)),
             blinks=False,
         )
-    gazes: tuple[Gaze, ...] = ("image_left", "image_right", "down", "up")
+    gazes: tuple[Gaze, ...] = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
     return _Glance(
         gaze=random.choices(gazes, (3, 3, 3, 1))[0],
         brow_raise=0.0,

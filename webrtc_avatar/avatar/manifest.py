@@ -24,7 +24,8 @@ MAX_EYE_CROPS = 256
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the frame; right and bottom exclusive; all even, so that a crop fits I420."""
 
-Gaze = Literal["centre", "image_left", "image_right", "up", "down"]
+Gaze = tuple[Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)]]
+"""Where eyes look, as seen in the picture: x to the right, y up, of the furthest that the crops show; [0, 0] meets the viewer."""
 
 _File = Annotated[str, Field(min_length=1, max_length=200)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -119,8 +120,8 @@ class EyesSection(_BoxSection):
         states = [(crop.lid, crop.gaze, crop.brow_raise, crop.squint) for crop in self.crops]
         if len(set(states)) != len(states):
             raise ValueError("two crops carry the same lid, gaze, brow_raise and squint; keep one of them")
-        if (0.0, "centre", 0.0, 0.0) not in states:
-            raise ValueError('no crop at rest; add one with lid = 0.0, gaze = "centre", brow_raise = 0.0, squint = 0.0')
+        if (0.0, (0.0, 0.0), 0.0, 0.0) not in states:
+            raise ValueError("no crop at rest; add one with lid = 0.0, gaze = [0, 0], brow_raise = 0.0, squint = 0.0")
         return self
 
 

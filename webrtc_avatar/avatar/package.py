@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.avatar.files import MAX_NETWORK_BYTES, Image, checked_file, read_arrays, read_image
-from webrtc_avatar.avatar.manifest import Box, Gaze, Manifest, read_manifest
+from webrtc_avatar.avatar.manifest import Box, Manifest, read_manifest
 from webrtc_avatar.errors import InvalidAvatar
 
 Flow = npt.NDArray[np.floating]
@@ -53,14 +53,14 @@ class EyeCrop:
     Attributes:
         image: uint8 (height, width, 3) BGR, the size of the eyes' box.
         lid: 0 open to 1 closed.
-        gaze: where the eyes look, as seen in the picture.
+        gaze: where the eyes look, as seen in the picture: x to the right, y up, -1..1.
         brow_raise: 0 resting to 1 raised.
         squint: 0 none to 1 full.
     """
 
     image: Image
     lid: float
-    gaze: Gaze
+    gaze: tuple[float, float]
     brow_raise: float
     squint: float
 
@@ -84,7 +84,7 @@ class Avatar:
         mouth_feather_px: over how many pixels from the box's edge the crop fades in.
         eye_box: the same for the eyes' crops.
         eye_feather_px: the same for the eyes' crops.
-        eyes: the eyes' crops; one of them is at rest (lid 0, gaze centre, no brow raise, no squint).
+        eyes: the eyes' crops; one of them is at rest (lid 0, gaze (0, 0), no brow raise, no squint).
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from webrtc_avatar.avatar.compose import Box, Picture, cut, feather, i420, paste, planes
-from webrtc_avatar.avatar.idle import Look
+from webrtc_avatar.avatar.idle import Gaze, Look
 from webrtc_avatar.avatar.package import Avatar, EyeCrop
 
 
@@ -50,11 +51,11 @@ class Stage:
         mixed = cv2.addWeighted(self._pictures[before], 1 - share, self._pictures[after], share, 0)
         return np.asarray(mixed, np.uint8)
 
-    def _nearest(self, lid: float, gaze: str, brow_raise: float, squint: float) -> int:
+    def _nearest(self, lid: float, gaze: Gaze, brow_raise: float, squint: float) -> int:
         def unlike(number: int) -> float:
             crop = self._crops[number]
             return (
-                10 * (crop.gaze != gaze)
+                10 * (1 - 0.9 * lid) * math.dist(crop.gaze, gaze)
                 + 4 * abs(crop.lid - lid)
                 + 12 * abs(crop.brow_raise - brow_raise)
                 + abs(crop.squint - squint)

@@ -42,7 +42,7 @@ async def poster(request: web.Request) -> web.Response:
 
 
 def _draw_poster(library: Library, name: str) -> bytes:
-    picture = Actor(library.get(name), seed=0).draw(0, None, speaking=False)
+    picture = Actor(library.get(name), seed=0).draw(0, None)
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY]
     )

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
 from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import SessionClosed
@@ -322,7 +323,7 @@ class Session:
         """Compose one frame, on a media thread."""
         started_s = time.monotonic()
         self._metrics.stage_wait.labels("compose").observe(started_s - queued_s)
-        frame = draw(tick_index, crop, speaking=speaking)
+        frame = draw(tick_index, crop, Cue(speaking=speaking))
         self._metrics.stage_run.labels("compose").observe(time.monotonic() - started_s)
         return frame
 

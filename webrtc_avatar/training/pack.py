@@ -24,6 +24,14 @@ FRAME_PX = 512
 MOUTH_BOX_PX = (144, 248, 368, 408)
 FEATHER_PX = 8
 CHUNKS_BEFORE, CHUNKS_AFTER = 6, 2
+GAZES = {
+    "centre": (0.0, 0.0),
+    "image_left": (-1.0, 0.0),
+    "image_right": (1.0, 0.0),
+    "up": (0.0, 1.0),
+    "down": (0.0, -1.0),
+}
+"""What the renders' names of gazes mean: x to the picture's right, y up. Renders may also give [x, y] themselves."""
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9]
 
 
@@ -85,7 +93,9 @@ def _manifest(eyes: dict[str, Any], *, name: str, title: str, licence: str) -> s
     ]
     for crop in eyes["crops"]:
         lines += ["", "[[eyes.crops]]", f"file = {_toml('eyes/' + crop['file'])}"]
-        lines += [f"{key} = {_toml(crop[key])}" for key in ("lid", "gaze", "brow_raise", "squint")]
+        gaze = GAZES[crop["gaze"]] if isinstance(crop["gaze"], str) else crop["gaze"]
+        named = {**crop, "gaze": [float(share) for share in gaze]}
+        lines += [f"{key} = {_toml(named[key])}" for key in ("lid", "gaze", "brow_raise", "squint")]
     return "\n".join(lines) + "\n"
 
 
