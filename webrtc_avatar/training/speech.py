@@ -44,12 +44,19 @@ VARIANTS = (
         "+klatt2",
         "+klatt4",
         "+female3",
+        "+whisper",
+        "+whisperf",
     ),
 )
+KOKORO_VOICES = ("jf_gongitsune", "jf_nezumi", "jf_tebukuro")
+KOKORO_MIXED = 0.4
+"""Share of the sentences that a mixture speaks."""
 UNSEEN_VOICES = ("jf_alpha", "jm_kumo")
+"""Voices of kokoro that nothing is trained on, not even in a mixture."""
 HELD_OUT_EVERY = 17
-ESPEAK_TAKES = {"en": 8}
-ESPEAK_TAKES_OTHER = 5
+HELD_OUT_LANGUAGE = "tr"
+"""Language of which nothing is ever trained on."""
+ESPEAK_TAKES = 3
 
 Voices = Iterator[Utterance]
 
@@ -75,20 +82,31 @@ def _numbered_english() -> list[tuple[str, bool]]:
 def espeak_speech(rng: np.random.Generator) -> Voices:
     """Yield every sentence in several takes, each with another variant, speed and pitch."""
     for language, sentences in SENTENCES.items():
-        for number, text in enumerate(sentences):
-            for _ in range(ESPEAK_TAKES.get(language, ESPEAK_TAKES_OTHER)):
-                accent = str(rng.choice(ENGLISH_ACCENTS)) if language == "en" else language
-                voice = accent + str(rng.choice(VARIANTS))
-                words_per_minute, pitch, pitch_range = (
-                    int(rng.integers(low, high)) for low, high in ((120, 230), (15, 90), (25, 90))
-                )
-                prosody = {"words_per_minute": words_per_minute, "pitch": pitch, "pitch_range": pitch_range}
-                try:
-                    speech = speak(text, voice, **prosody)
-                except ValueError:
-                    speech = speak(text, accent, **prosody)
-                held_out = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
-                yield utterance(f"espeak:{voice}", speech, "ipa", held_out=held_out)
+        if language != HELD_OUT_LANGUAGE:
+            for number, text in enumerate(sentences):
+                for _ in range(ESPEAK_TAKES):
+                    held_out = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+                    yield _espeak_take(rng, language, text, held_out=held_out)
+
+
+def language_speech(rng: np.random.Generator) -> Voices:
+    """Yield every sentence of the language that nothing is trained on."""
+    for text in SENTENCES[HELD_OUT_LANGUAGE]:
+        yield _espeak_take(rng, HELD_OUT_LANGUAGE, text, held_out=True)
+
+
+def _espeak_take(rng: np.random.Generator, language: str, text: str, *, held_out: bool) -> Utterance:
+    accent = str(rng.choice(ENGLISH_ACCENTS)) if language == "en" else language
+    voice = accent + str(rng.choice(VARIANTS))
+    words_per_minute, pitch, pitch_range = (
+        int(rng.integers(low, high)) for low, high in ((120, 230), (15, 90), (25, 90))
+    )
+    prosody = {"words_per_minute": words_per_minute, "pitch": pitch, "pitch_range": pitch_range}
+    try:
+        speech = speak(text, voice, **prosody)
+    except ValueError:
+        speech = speak(text, accent, **prosody)
+    return utterance(f"espeak:{voice}", speech, "ipa", held_out=held_out)
 
 
 def hibari_speech(rng: np.random.Generator) -> Voices:
@@ -112,6 +130,22 @@ def piper_speech(rng: np.random.Generator) -> Voices:
         yield utterance("piper:joe", speech, "ipa", held_out=held_out)
 
 
+def kokoro_speech(rng: np.random.Generator) -> Voices:
+    """Yield every English sentence once, by one of three voices or a mixture of them."""
+    from webrtc_avatar.training.voices import KokoroVoice
+
+    voice = KokoroVoice()
+    for number, (text, held_out) in enumerate(_numbered_english()):
+        shares = np.eye(len(KOKORO_VOICES))[number % len(KOKORO_VOICES)]
+        if rng.random() < KOKORO_MIXED:
+            shares = rng.dirichlet(np.ones(len(KOKORO_VOICES)))
+        speech = voice(
+            text, voice=dict(zip(KOKORO_VOICES, shares, strict=True)), speed=float(rng.uniform(0.8, 1.25))
+        )
+        name = KOKORO_VOICES[number % len(KOKORO_VOICES)] if shares.max() == 1 else f"mixture{number}"
+        yield utterance(f"kokoro:{name}", speech, "misaki", held_out=held_out)
+
+
 def unseen_speech(rng: np.random.Generator) -> Voices:
     """Yield the held-out English sentences, and some others, by two voices of a kind that is never trained on."""
     from webrtc_avatar.training.voices import KokoroVoice
@@ -121,7 +155,7 @@ def unseen_speech(rng: np.random.Generator) -> Voices:
     chosen = [text for text, held_out in english if held_out] + [text for text, _ in english[:8]]
     for name in UNSEEN_VOICES:
         for text in chosen:
-            speech = voice(text, voice=name, speed=float(rng.uniform(0.9, 1.1)))
+            speech = voice(text, voice={name: 1.0}, speed=float(rng.uniform(0.9, 1.1)))
             yield utterance(f"kokoro:{name}", speech, "misaki", held_out=True)
 
 
@@ -161,7 +195,9 @@ SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
     "espeak": espeak_speech,
     "hibari": hibari_speech,
     "piper": piper_speech,
+    "kokoro": kokoro_speech,
     "unseen": unseen_speech,
+    "language": language_speech,
 }
 
 

@@ -7,7 +7,7 @@ vowels, to about 10 ms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,15 @@ class KokoroVoice:
         self._hibari = hibari.Hibari()
         self._symbols = {number: symbol for symbol, number in self._hibari.vocab.items()}
 
-    def __call__(self, text: str, *, voice: str = "jf_alpha", speed: float = 1.0) -> Speech:
-        """Speak a text with one of the voices `jf_alpha`, `jf_gongitsune`, `jf_nezumi`, `jf_tebukuro`, `jm_kumo`."""
-        style_by_length = self._styles[voice]
+    def __call__(self, text: str, *, voice: Mapping[str, float], speed: float = 1.0) -> Speech:
+        """Speak a text with a mixture of the voices `jf_alpha`, `jf_gongitsune`, `jf_nezumi`, `jf_tebukuro`, `jm_kumo`.
+
+        Args:
+            text: English.
+            voice: shares of voices, which sum to 1: a style in between is another voice.
+            speed: 1 is the voice's own.
+        """
+        style_by_length = sum(share * self._styles[name] for name, share in voice.items())
         samples: list[npt.NDArray[np.float32]] = []
         phonemes: list[Phoneme] = []
         start_s = 0.0
