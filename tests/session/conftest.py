@@ -38,7 +38,7 @@ class StandInRuntime:
         return {"weights": np.zeros((batch, 12), np.float32), "visemes": np.zeros((batch, 16), np.float32)}
 
     def mouth(self, inputs):
-        return {"crop": np.full((len(inputs["weights"]), 160, 224, 3), 255, np.uint8)}
+        return {"crop": np.full((len(inputs["weights"]), 240, 224), 255, np.uint8)}
 
 
 class Host:

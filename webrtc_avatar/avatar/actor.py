@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
-from webrtc_avatar.avatar.compose import Picture, Planes, i420, paste, planes, put
+from webrtc_avatar.avatar.compose import Picture, Planes, paste, planes, put
 from webrtc_avatar.avatar.cue import QUIET, Cue
 from webrtc_avatar.avatar.idle import Idle, Pose
 from webrtc_avatar.avatar.package import Avatar
@@ -61,12 +61,17 @@ class Actor:
         self.style = style
         self.pose: Pose | None = None
 
+    @property
+    def mouth_share(self) -> float:
+        """How much of the model's mouth is in the frame that was drawn last, 0..1; the rest is the resting mouth."""
+        return self._mouth_share
+
     def draw(self, tick: int, crop: Picture | None, cue: Cue = QUIET) -> Picture:
         """Draw the frame of a tick.
 
         Args:
             tick: frames of 1/25 s since the session's origin; ticks may be skipped.
-            crop: the mouth, uint8 BGR of the mouth box's size, or None for the resting mouth.
+            crop: the mouth, I420 uint8 of the mouth box's size, not to be changed later; or None for the resting mouth.
             cue: what the face reacts to.
 
         Returns:
@@ -115,10 +120,10 @@ class Actor:
                 self._mouth = None
             return
         box = self._stage.mouth_box
-        if crop.shape != (box.height, box.width, 3) or crop.dtype != np.uint8:
+        if crop.shape != (box.height * 3 // 2, box.width) or crop.dtype != np.uint8:
             raise EngineFailure(
-                f"a mouth for {box} is BGR uint8 ({box.height}, {box.width}, 3); got {crop.dtype} {crop.shape}; "
+                f"a mouth for {box} is I420 uint8 ({box.height * 3 // 2}, {box.width}); got {crop.dtype} {crop.shape}; "
                 f"the avatar's mouth network and its mouth box do not fit each other"
             )
-        self._mouth = i420(crop)
+        self._mouth = crop
         self._mouth_share = min(self._mouth_share + ticks / FADE_IN_FRAMES, 1.0)

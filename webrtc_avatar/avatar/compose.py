@@ -77,6 +77,11 @@ def i420(image: Picture) -> Picture:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
 
 
+def bgr(picture: Picture) -> Picture:
+    """Convert I420 (height * 3 / 2, width) to BGR (height, width, 3)."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), np.uint8)
+
+
 def planes(picture: Picture) -> Planes:
     """Return views of the planes of a contiguous I420 picture (height * 3 / 2, width)."""
     width = picture.shape[1]

@@ -15,12 +15,12 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import soxr
 
 from webrtc_avatar.audio.chunk import CHUNK_S, CHUNK_SAMPLES, SAMPLE_RATE_HZ, SOUND_RATE_HZ
 from webrtc_avatar.audio.mel import SILENT_MEL, log_mel, window_rows
+from webrtc_avatar.avatar.compose import Box, i420, planes, put
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.client import measure
 from webrtc_avatar.client.failures import NotMedia
@@ -95,16 +95,14 @@ def in_step_lag(avatar: Avatar, audio: Path) -> measure.Lag | None:
     before, count = -window_rows(0).start, len(samples) // CHUNK_SAMPLES
     rows = np.pad(log_mel(samples), ((before, len(window_rows(0))), (0, 0)), constant_values=SILENT_MEL)
     heights: list[float] = []
-    left, top, right, bottom = avatar.mouth_box
+    box = Box(*avatar.mouth_box)
     for first in range(0, count, _BATCH):
         chunks = range(first, min(first + _BATCH, count))
         mel = np.stack([rows[window_rows(n).start + before : window_rows(n).stop + before] for n in chunks])
         for crop in mouth({"weights": ear({"mel": mel.astype(np.float32)})["weights"]})["crop"]:
-            frame = avatar.plate.copy()
-            frame[top:bottom, left:right] = crop
-            size = avatar.frame_size
-            chroma = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)[size:].reshape(2, size // 2, size // 2)
-            heights.append(opening(chroma[0], chroma[1]))
+            frame = planes(i420(avatar.plate))
+            put(frame, box, crop)
+            heights.append(opening(frame.u, frame.v))
     level = measure.level_dbfs(sound)
     return measure.audio_video_offset(
         np.arange(level.size, dtype=np.float64) * measure.STEP_S,

@@ -1,7 +1,8 @@
 """A loaded avatar model: windows of features in, mouth crops out, on one runtime.
 
 The contract of every model: `spec` (in the avatar's package), `encode_audio(windows) -> features` and
-`render(features) -> crops`, both batched.
+`render(features) -> crops`, both batched. Crops are I420, as frames are: a model whose network gives another colour space
+converts in its adapter here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Model(Protocol):
         """Return features (batch, n) of feature windows (batch, rows, bands)."""
 
     def render(self, features: Floats) -> Crops:
-        """Return crops uint8 (batch, height, width, 3) BGR of features (batch, n)."""
+        """Return crops uint8 (batch, height * 3 / 2, width) I420 of features (batch, n)."""
 
 
 class VisemeModel:
@@ -41,7 +42,8 @@ class VisemeModel:
         """
         spec = avatar.model
         self._weight_count = len(spec.weights)
-        self._crop_shape = (*_height_width(avatar), 3)
+        left, top, right, bottom = avatar.mouth_box
+        self._crop_shape = ((bottom - top) * 3 // 2, right - left)
         self._name = avatar.name
         self._ear = runtime.load(spec.ear, "speech_tcn")
         self._mouth = runtime.load(spec.mouth, "kernel_mouth")
@@ -68,7 +70,7 @@ class VisemeModel:
         crop = self.render(weights)
         if crop.shape[1:] != self._crop_shape or crop.dtype != np.uint8:
             raise InvalidAvatar(
-                f"avatar {self._name!r}: mouth gives {crop.dtype} {crop.shape[1:]}, the mouth's box needs uint8 "
+                f"avatar {self._name!r}: mouth gives {crop.dtype} {crop.shape[1:]}, the mouth's box needs I420 uint8 "
                 f"{self._crop_shape}; export the network again or correct [mouth] box"
             )
 
@@ -77,13 +79,8 @@ class VisemeModel:
         return _output(self._ear, {"mel": windows}, "weights", self._name)
 
     def render(self, features: Floats) -> Crops:
-        """Return mouth crops (batch, height, width, 3) of mouth weights (batch, weights)."""
+        """Return mouth crops (batch, height * 3 / 2, width) of mouth weights (batch, weights)."""
         return _output(self._mouth, {"weights": features}, "crop", self._name)
-
-
-def _height_width(avatar: Avatar) -> tuple[int, int]:
-    left, top, right, bottom = avatar.mouth_box
-    return bottom - top, right - left
 
 
 def _output(network: Network, inputs: dict[str, Floats], name: str, avatar: str) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ class Face:
     Attributes:
         index: the frame's index, the one of the chunk it belongs to.
         epoch: the epoch of the request; stale ones are not for showing.
-        crop: uint8 (height, width, 3) BGR, or None where nothing was rendered.
+        crop: the mouth, I420 uint8 (height * 3 / 2, width), or None where nothing was rendered.
         weights: float32 (weights,), the mouth's pose, or None.
         late: the deadline had passed before the model ran, so nothing was rendered.
         error: why the frame failed, alone as well as in its batch.

@@ -3,7 +3,7 @@
 A mouth is compared to the rendered ones by 1 / (1 + squared distance) of their weights, measured by a learned metric
 (the rational quadratic kernel: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, 4.2.1). The
 similarities give the strengths of a few principal components (Turk and Pentland, "Eigenfaces for Recognition", 1991),
-which are added to the mean picture.
+which are added to the mean picture. Pictures are I420, half the numbers of BGR, since that is what frames are made of.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ STATE = ("metric", "known", "coefficients", "basis", "mean")
 
 
 class KernelMouth(nn.Module):
-    """weights float32 (batch, weights) -> crop uint8 (batch, height, width, 3) BGR.
+    """weights float32 (batch, weights) -> crop uint8 (batch, height * 3 / 2, width) I420, BT.601 with limited range.
 
     Buffers:
         metric: float32 (weights, features), takes weights to where distance means difference in the picture.
         known: float32 (samples, features), the rendered mouths there.
         coefficients: float32 (samples, components).
-        basis: float16 (components, height * width * 3), in grey levels; the sums are made in float32.
-        mean: float32 (height, width, 3), grey levels.
+        basis: float16 (components, height * 3 / 2 * width), in grey levels; the sums are made in float32.
+        mean: float32 (height * 3 / 2, width), grey levels.
     """
 
     metric: torch.Tensor
@@ -49,7 +49,7 @@ class KernelMouth(nn.Module):
         samples, features = self.known.shape
         components, pixels = self.basis.shape
         fits = self.metric.shape[1:] == (features,) and self.coefficients.shape == (samples, components)
-        if not fits or self.mean.ndim != 3 or self.mean.shape[2] != 3 or self.mean.numel() != pixels:
+        if not fits or self.mean.ndim != 2 or self.mean.shape[0] % 3 or self.mean.numel() != pixels:
             shapes = {name: tuple(getattr(self, name).shape) for name in STATE}
             raise ValueError(f"the shapes of a kernel mouth do not fit each other: {shapes}")
 
@@ -59,7 +59,7 @@ class KernelMouth(nn.Module):
         return cls(arrays)
 
     def levels(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return float32 (batch, height, width, 3) grey levels, neither rounded nor limited to 0..255.
+        """Return float32 (batch, height * 3 / 2, width) grey levels, neither rounded nor limited to 0..255.
 
         Half precision is kept out, also where the caller has switched it on: the coefficients are large and cancel.
         """

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from webrtc_avatar.avatar.compose import bgr, i420
 from webrtc_avatar.nets.kernel_mouth import KernelMouth
 from webrtc_avatar.training.mouth_data import Mouths, load_mouths
 from webrtc_avatar.training.mouth_export import write_onnx
@@ -55,7 +56,8 @@ def fit(mouths: Mouths, recipe: Recipe | None = None) -> KernelMouth:
         recipe: how to fit; none: the defaults.
     """
     recipe = recipe or Recipe()
-    pixels = mouths.crops.reshape(len(mouths.crops), -1).astype(np.float32)
+    pictures = np.stack([i420(crop) for crop in mouths.crops])
+    pixels = pictures.reshape(len(pictures), -1).astype(np.float32)
     mean = pixels.mean(0)
     pixels -= mean
     basis = _principal(pixels, recipe.components)
@@ -74,7 +76,7 @@ def fit(mouths: Mouths, recipe: Recipe | None = None) -> KernelMouth:
             "known": known.numpy().astype(np.float32),
             "coefficients": (coefficients.numpy() / spread).astype(np.float32),
             "basis": (basis * spread[:, None]).astype(np.float16),
-            "mean": mean.reshape(mouths.crops.shape[1:]),
+            "mean": mean.reshape(pictures.shape[1:]),
         }
     )
 
@@ -122,10 +124,18 @@ def _principal(pixels: Floats, components: int) -> Floats:
 
 @torch.inference_mode()
 def psnr(mouth: KernelMouth, mouths: Mouths) -> npt.NDArray[np.float64]:
-    """Return the peak signal-to-noise ratio over the lips of each drawn mouth, in dB."""
-    drawn = np.concatenate([mouth(torch.from_numpy(part)).numpy() for part in np.array_split(mouths.weights, 16)])
-    error = (drawn[:, *LIPS].astype(np.float64) - mouths.crops[:, *LIPS]) ** 2
-    quality: npt.NDArray[np.float64] = 10 * np.log10(255**2 / error.mean((1, 2, 3)))
+    """Return the peak signal-to-noise ratio over the lips of each drawn mouth, in dB.
+
+    Both are compared as BGR out of I420, which is how a viewer sees either: halving the colours' resolution alone costs a
+    render 41 dB, whatever draws it.
+    """
+    parts = np.array_split(mouths.weights, max(1, len(mouths.weights) // 16))
+    drawn = np.concatenate([mouth(torch.from_numpy(part)).numpy() for part in parts])
+    error = [
+        np.mean((bgr(picture)[LIPS].astype(np.float64) - bgr(i420(crop))[LIPS]) ** 2)
+        for picture, crop in zip(drawn, mouths.crops, strict=True)
+    ]
+    quality: npt.NDArray[np.float64] = 10 * np.log10(255**2 / np.array(error))
     return quality
 
 

@@ -15,16 +15,16 @@ IR_VERSION = 8
 
 
 def write_onnx(mouth: KernelMouth, path: Path) -> None:
-    """Write the network: "weights" float32 (batch, weights) -> "crop" uint8 (batch, height, width, 3) BGR.
+    """Write the network: "weights" float32 (batch, weights) -> "crop" uint8 (batch, height * 3 / 2, width) I420.
 
     The basis stays in half precision in the file; a runtime folds the cast once, when it loads the file.
     """
     state = {name: getattr(mouth, name).numpy() for name in STATE}
-    height, width, channels = state["mean"].shape
+    rows, columns = state["mean"].shape
     constants = {
         "known_axis": np.array([1], np.int64),
         "sum_axis": np.array([2], np.int64),
-        "crop_shape": np.array([-1, height, width, channels], np.int64),
+        "crop_shape": np.array([-1, rows, columns], np.int64),
         "one": np.array(1, np.float32),
         "black": np.array(0, np.float32),
         "white": np.array(255, np.float32),
@@ -50,7 +50,7 @@ def write_onnx(mouth: KernelMouth, path: Path) -> None:
         nodes,
         "kernel_mouth",
         [helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", state["metric"].shape[0]])],
-        [helper.make_tensor_value_info("crop", TensorProto.UINT8, ["batch", height, width, channels])],
+        [helper.make_tensor_value_info("crop", TensorProto.UINT8, ["batch", rows, columns])],
         [numpy_helper.from_array(array, name) for name, array in {**state, **constants}.items()],
     )
     model = helper.make_model(
