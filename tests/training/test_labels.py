@@ -22,6 +22,9 @@ JAW, PRESS = WEIGHTS.index("jawOpen"), WEIGHTS.index("press")
     [
         ("p", "ipa", ("PP",)),
         ("mʲ", "ipa", ("PP",)),
+        ("ʲ", "ipa", ("I",)),
+        ("ε", "ipa", ("E",)),
+        ("ũ", "ipa", ("kk",)),
         ("tʃ", "ipa", ("CH",)),
         ("pf", "ipa", ("PP", "FF")),
         ("oʊ", "ipa", ("O", "U")),

@@ -35,6 +35,7 @@ class Segment(NamedTuple):
     viseme: str
 
 
+# espeak-ng writes some sounds its own way: Danish ε in Greek, a glide on its own as ʲ, the Japanese final n as ũ.
 _IPA = {
     symbol: viseme
     for viseme, symbols in {
@@ -43,13 +44,13 @@ _IPA = {
         "TH": "θð",
         "DD": "tdnɾʈɖɳɗɽTɲɟr",
         "LL": "lɫɭʎɬ",
-        "kk": "kɡgŋhxçɣcqɢχʁʀħʕɦɴɰʝʔ",
+        "kk": "kɡgŋhxçɣcqɢχʁʀħʕɦɴɰʝʔũ",
         "SS": "szʦʣ",
         "CH": "ʃʒʧʤɕʑʂʐʨʥ",
         "RR": "ɹɻɚɝɜ",
         "aa": "aɑɒä",
-        "E": "eɛæ",
-        "I": "iɪj",
+        "E": "eɛεæ",
+        "I": "iɪjʲ",
         "O": "oɔøœɵɞ",
         "U": "uʊwyʏʉɥ",
         "@": "əʌɐᵊᵻɨɘɤɯꭧ",
