@@ -85,6 +85,19 @@ class InvalidAvatar(AvatarServerError):
     status = 422
 
 
+class NoBlendshapes(AvatarServerError):
+    """Blendshapes were asked for of an avatar whose model yields no mouth weights."""
+
+    code = "no_blendshapes"
+    status = 422
+
+    def __init__(self, avatar_name: str) -> None:
+        super().__init__(
+            f"avatar {avatar_name!r} yields no blendshapes: its model tells no mouth weights that they could be made of; "
+            "choose another avatar, or draw its picture"
+        )
+
+
 class InvalidAudio(AvatarServerError):
     """Sound of the wrong shape, type, rate or range."""
 
@@ -118,3 +131,14 @@ class InvalidSettings(AvatarServerError):
 
     code = "invalid_settings"
     status = 500
+
+
+class MissingProgram(AvatarServerError):
+    """A program or a voice that training needs is not installed."""
+
+    code = "missing_program"
+    status = 500
+
+    def __init__(self, what: str, *, package: str) -> None:
+        super().__init__(f"{what} is not installed or does not work; on Debian: apt-get install {package}")
+        self.package = package

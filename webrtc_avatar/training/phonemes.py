@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.training.phone_sets import PHONE_SETS, PhoneSet
 from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS, MouthWeights
 
-Alphabet = Literal["ipa", "misaki", "arpabet"]
+Alphabet = Literal["ipa", "misaki", "arpabet"] | PhoneSet
 Shares = npt.NDArray[np.float32]
 
 
@@ -108,6 +109,8 @@ _REST_PULL = 1e-3
 
 def visemes_of(symbol: str, alphabet: Alphabet = "ipa") -> tuple[str, ...]:
     """Return the one or two visemes of a phoneme, in order; none for stress marks, pauses, `(en)` and the like."""
+    if alphabet in PHONE_SETS:
+        return PHONE_SETS[alphabet].get(symbol, ())
     if alphabet == "arpabet":
         return _ARPABET.get(symbol.rstrip("012"), ())
     if alphabet == "misaki" and symbol in _MISAKI:

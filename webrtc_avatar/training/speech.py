@@ -139,11 +139,33 @@ def kokoro_speech(rng: np.random.Generator) -> Voices:
         shares = np.eye(len(KOKORO_VOICES))[number % len(KOKORO_VOICES)]
         if rng.random() < KOKORO_MIXED:
             shares = rng.dirichlet(np.ones(len(KOKORO_VOICES)))
-        speech = voice(
-            text, voice=dict(zip(KOKORO_VOICES, shares, strict=True)), speed=float(rng.uniform(0.8, 1.25))
-        )
+        speech = voice(text, voice=dict(zip(KOKORO_VOICES, shares, strict=True)), speed=float(rng.uniform(0.8, 1.25)))
         name = KOKORO_VOICES[number % len(KOKORO_VOICES)] if shares.max() == 1 else f"mixture{number}"
         yield utterance(f"kokoro:{name}", speech, "misaki", held_out=held_out)
+
+
+def flite_speech(rng: np.random.Generator) -> Voices:
+    """Yield some of the English sentences by each of Flite's voices."""
+    from webrtc_avatar.training.debian_voices import flite_sentences
+
+    for spoken in flite_sentences(rng):
+        yield utterance(f"flite:{spoken.voice.name}", spoken.speech, spoken.voice.phones, held_out=spoken.held_out)
+
+
+def festival_speech(rng: np.random.Generator) -> Voices:
+    """Yield the English and Russian sentences by Festival's voices of permissive licences."""
+    from webrtc_avatar.training.debian_voices import PERMISSIVE_VOICES, festival_sentences
+
+    for spoken in festival_sentences(rng, PERMISSIVE_VOICES):
+        yield utterance(f"festival:{spoken.voice.name}", spoken.speech, spoken.voice.phones, held_out=spoken.held_out)
+
+
+def festival_copyleft_speech(rng: np.random.Generator) -> Voices:
+    """Yield the sentences of seven languages by Festival's voices under GPL and LGPL."""
+    from webrtc_avatar.training.debian_voices import COPYLEFT_VOICES, festival_sentences
+
+    for spoken in festival_sentences(rng, COPYLEFT_VOICES):
+        yield utterance(f"festival:{spoken.voice.name}", spoken.speech, spoken.voice.phones, held_out=spoken.held_out)
 
 
 def unseen_speech(rng: np.random.Generator) -> Voices:
@@ -195,6 +217,9 @@ SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
     "espeak": espeak_speech,
     "hibari": hibari_speech,
     "piper": piper_speech,
+    "flite": flite_speech,
+    "festival": festival_speech,
+    "festival_copyleft": festival_copyleft_speech,
     "kokoro": kokoro_speech,
     "unseen": unseen_speech,
     "language": language_speech,
