@@ -46,13 +46,6 @@ def test_gaze_mostly_meets_the_viewer_and_glances_are_short(seed: int) -> None:
     assert max(length for _, length in runs(away)) <= 32
 
 
-def test_a_saccade_takes_two_frames() -> None:
-    looks = [pose.look for pose in poses(0)]
-    moving = np.array([0 < look.arrived < 1 for look in looks])
-    assert moving.any()
-    assert {length for _, length in runs(moving)} == {1}
-
-
 def test_brows_rise_now_and_then_without_a_jump() -> None:
     brows = np.array([pose.look.brow_raise for seed in SEEDS for pose in poses(seed)])
     assert brows.max() > 0.3

@@ -7,14 +7,12 @@ in OpenCV, which releases the interpreter's lock meanwhile. OpenCV starts a thre
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.avatar.compose import Picture, Planes, paste, planes, put
 from webrtc_avatar.avatar.cue import QUIET, Cue
-from webrtc_avatar.avatar.idle import Idle, Pose
+from webrtc_avatar.avatar.idle import Pose
+from webrtc_avatar.avatar.life import Life
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.avatar.stage import stage_of
 from webrtc_avatar.avatar.style import DEFAULT_STYLE, Style
@@ -27,9 +25,6 @@ FADE_IN_FRAMES = 2
 FADE_OUT_FRAMES = 5
 """From the model's last mouth to the resting one."""
 
-LIVELY_S = 0.5
-"""Time constant, of each of two in a row, of growing livelier when speech begins and calmer when it ends."""
-
 
 class Actor:
     """One session's face. One call at a time, from any thread.
@@ -37,7 +32,6 @@ class Actor:
     Args:
         avatar: the loaded package.
         seed: decides blinks, glances and sway; equal seeds and equal calls draw equal frames.
-
         style: how the face is held.
 
     Attributes:
@@ -50,13 +44,13 @@ class Actor:
 
     def __init__(self, avatar: Avatar, *, seed: int, style: Style = DEFAULT_STYLE) -> None:
         self._stage = stage_of(avatar)
-        self._idle = Idle(seed)
+        self._life = Life(seed, style)
         self._still = self._stage.plate.copy()
         self._warp = Warp(avatar.flow, planes(self._still)) if avatar.flow else None
         self._eyes: Picture | None = None
         self._mouth: Picture | None = None
+        self._rest: Picture | None = None
         self._mouth_share = 0.0
-        self._livelier = self._liveliness = 0.0
         self._tick: int | None = None
         self.style = style
         self.pose: Pose | None = None
@@ -84,15 +78,15 @@ class Actor:
         mouth_before, eyes_before = self._mouth, self._eyes
         self._show_mouth(ticks, crop)
         self._tick = tick
-        self._quicken(ticks, 1.0 if cue.speaking else 0.0)
-        self.pose = pose = self._idle.pose(tick, self._liveliness)
+        self.pose = pose = self._life.pose(tick, cue, self.style)
         self._eyes = eyes = self._stage.eyes(pose.look)
+        rest_before, self._rest = self._rest, self._stage.resting_mouth(pose.smile)
         still = self._compose(eyes)
         if self._warp is None:
             return self._still.copy()
         if eyes is not eyes_before:
             self._warp.refresh(still, self._stage.eye_box)
-        if self._mouth is not None or mouth_before is not None:
+        if self._mouth is not None or mouth_before is not None or self._rest is not rest_before:
             self._warp.refresh(still, self._stage.mouth_box)
         frame = np.empty_like(self._still)
         self._warp.move(still, planes(frame), pose.yaw, pose.pitch, pose.roll, pose.breath)
@@ -104,14 +98,11 @@ class Actor:
         np.copyto(self._still, stage.plate)
         still = planes(self._still)
         put(still, stage.eye_box, eyes)
+        if self._rest is not None and self._mouth_share < 1:
+            put(still, stage.mouth_box, self._rest)
         if self._mouth is not None:
             paste(still, stage.mouth_box, self._mouth, stage.mouth_feather, weight=self._mouth_share)
         return still
-
-    def _quicken(self, ticks: int, target: float) -> None:
-        stay = math.exp(-ticks / (FRAME_RATE_HZ * LIVELY_S))
-        self._livelier = target + (self._livelier - target) * stay
-        self._liveliness = self._livelier + (self._liveliness - self._livelier) * stay
 
     def _show_mouth(self, ticks: int, crop: Picture | None) -> None:
         if crop is None:

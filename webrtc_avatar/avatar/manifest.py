@@ -97,7 +97,9 @@ class _BoxSection(_Section):
 
 
 class MouthSection(_BoxSection):
-    """`[mouth]`: where the mouth's crop is pasted."""
+    """`[mouth]`: where the mouth's crop is pasted, and its warmest smile at rest."""
+
+    smile: _File | None = None
 
 
 class EyeCropEntry(_Section):

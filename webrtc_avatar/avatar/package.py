@@ -82,6 +82,7 @@ class Avatar:
         flow: float16 or float32 fields (rows, cols, 2) by name, as `avatar.warp` reads them; empty: the head is still.
         mouth_box: left, top, right, bottom of the mouth's crop in the frame; even.
         mouth_feather_px: over how many pixels from the box's edge the crop fades in.
+        smile: the mouth's crop at the warmest resting smile, uint8 BGR of the mouth's box; None: it rests as on the plate.
         eye_box: the same for the eyes' crops.
         eye_feather_px: the same for the eyes' crops.
         eyes: the eyes' crops; one of them is at rest (lid 0, gaze (0, 0), no brow raise, no squint).
@@ -99,6 +100,7 @@ class Avatar:
     flow: dict[str, Flow]
     mouth_box: Box
     mouth_feather_px: int
+    smile: Image | None
     eye_box: Box
     eye_feather_px: int
     eyes: tuple[EyeCrop, ...]
@@ -132,6 +134,9 @@ def load_avatar(folder: Path) -> Avatar:
         flow=_flow(folder, plate.flow) if plate.flow else {},
         mouth_box=manifest.mouth.box,
         mouth_feather_px=manifest.mouth.feather,
+        smile=read_image(folder, manifest.mouth.smile, size=_size(manifest.mouth.box))
+        if manifest.mouth.smile
+        else None,
         eye_box=manifest.eyes.box,
         eye_feather_px=manifest.eyes.feather,
         eyes=tuple(

@@ -8,8 +8,11 @@ from typing import Any
 
 from webrtc_avatar.errors import InvalidRequest
 
-POSE_LIMITS_DEG = (5.0, 5.0, 5.0)
-"""Pitch, yaw and roll are clamped to these either way."""
+POSE_LIMITS_DEG = (4.0, 3.5, 5.0)
+"""Pitch, yaw and roll of a style are clamped to these either way."""
+
+TOTAL_LIMITS_DEG = (6.0, 5.0, 6.5)
+"""Style and life together never turn the head further: beyond, the picture's ears and hair are seen to stretch."""
 
 _ABSURD = 1e6
 """Beyond it a number is a mistake rather than a wish."""
