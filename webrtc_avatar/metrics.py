@@ -61,6 +61,12 @@ class Metrics:
         self.sessions_refused = Counter(
             "webrtc_avatar_sessions_refused_total", "Offers refused, by error code", ["code"], registry=self.registry
         )
+        self.blendshapes = Counter(
+            "webrtc_avatar_blendshapes_total",
+            "Messages of blendshapes by outcome: sent, skipped (the peer's data channel was behind)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.key_frames = Counter(
             "webrtc_avatar_key_frames_total", "Key frames by codec", ["codec"], registry=self.registry
         )

@@ -68,6 +68,9 @@ _MOUTH: dict[str, dict[str, float]] = {
     "tongueOut": {"tongueOut": 1.0},
 }
 _SMILE = 0.6
+_RESTING_SMILE = 0.3
+"""`mouthSmile` of the warmest smile at rest, which is half a weight `smile` above the resting face."""
+
 _UPPER_MIDDLE = 0.45
 
 _PLACE = {name: place for place, name in enumerate(ARKIT_NAMES)}
@@ -97,17 +100,22 @@ def blendshapes(weights: npt.NDArray[np.float32] | None, pose: Pose) -> Values:
     Args:
         weights: float32 (12,), the mouth in the order of `MOUTH_WEIGHTS`, each about 0..1 (smile -0.6..0.6); None for the
             mouth at rest.
-        pose: what head and eyes do. The head's rotation is no blendshape: see `head_degrees`.
+        pose: what head and eyes do, and how the mouth smiles at rest. The head's rotation is no blendshape: see
+            `head_degrees`.
 
     Returns:
         float32 (52,) in the order of `ARKIT_NAMES`, each 0..1.
     """
     values = np.zeros(len(ARKIT_NAMES), np.float32)
+    smile = _RESTING_SMILE * pose.smile
     if weights is not None:
         values += np.maximum(weights, 0) @ _GAINS
-        _shape_lips(values, dict(zip(MOUTH_WEIGHTS, (float(weight) for weight in weights), strict=True)))
+        mouth = dict(zip(MOUTH_WEIGHTS, (float(weight) for weight in weights), strict=True))
+        _shape_lips(values, mouth)
+        smile += _SMILE * mouth["smile"]
+    _both(values, "mouthSmile" if smile > 0 else "mouthFrown", abs(smile))
     _look(values, pose.look)
-    return np.clip(values, 0, 1, out=values)
+    return np.abs(np.clip(values, 0, 1))  # no minus zeros, which would be written out
 
 
 def head_degrees(pose: Pose) -> Values:
@@ -117,8 +125,6 @@ def head_degrees(pose: Pose) -> Values:
 
 def _shape_lips(values: Values, mouth: dict[str, float]) -> None:
     """Add what is no plain sum of weights."""
-    side = "mouthSmile" if mouth["smile"] > 0 else "mouthFrown"
-    _both(values, side, _SMILE * abs(mouth["smile"]))
     raised = max(mouth["rollLower"], 0) * max(mouth["upperUp"], 0)
     values[_PLACE["mouthShrugUpper"]] += _UPPER_MIDDLE * raised
     shut = min(max(mouth["press"], 0) / _PRESSED, 1)

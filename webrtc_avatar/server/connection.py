@@ -168,7 +168,7 @@ class Connection:
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
         if channel.label == LABEL and self._control is None and not self._gone:
-            self._control = ControlChannel(channel, self._session, may_command=self._microphone)
+            self._control = ControlChannel(channel, self._session, self._metrics, may_command=self._microphone)
 
     async def _watch(self) -> None:
         """End a peer that never connects, and one from which nothing arrives any more."""

@@ -1,7 +1,7 @@
 """The data channel "control": small JSON messages from the page, events to it.
 
-Client: `{"type": "interrupt"}`, `{"type": "avatar", "name"}`, `{"type": "ping", "t"}`. Server: `state`, `stats`, `error`,
-`pong`, `avatar`. A message that cannot be understood is answered with an error event; it never ends anything.
+Client: `{"type": "interrupt"}`, `{"type": "avatar", "name"}`, `{"type": "blendshapes", "on"}`, `{"type": "ping", "t"}`. Server:
+`state`, `stats`, `error`, `pong`, `avatar`, and what `server.blendshapes` says. A message that cannot be understood is answered with an error event; it never ends anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 from aiortc import RTCDataChannel
 
 from webrtc_avatar.errors import AvatarServerError, InvalidRequest
+from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.server.blendshapes import BlendshapeFeed
 from webrtc_avatar.session import Session
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,8 @@ MAX_BUFFERED_BYTES = 64 * 1024
 class ControlChannel:
     """One peer's data channel, tied to its session."""
 
-    def __init__(self, channel: RTCDataChannel, session: Session, *, may_command: bool) -> None:
-        """Start listening on both sides; `may_command` is false for viewers, who get events only."""
+    def __init__(self, channel: RTCDataChannel, session: Session, metrics: Metrics, *, may_command: bool) -> None:
+        """Start listening on both sides; `may_command` is false for viewers, who get events and blendshapes only."""
         self._channel = channel
         self._session = session
         self._may_command = may_command
@@ -40,6 +42,7 @@ class ControlChannel:
         self._counted_s = time.monotonic()
         self._warned = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._blendshapes = BlendshapeFeed(channel, session, metrics)
         self._forget: Callable[[], None] | None = session.listen(self.send)
         channel.on("message", self._on_message)
         if channel.readyState == "open":
@@ -58,6 +61,7 @@ class ControlChannel:
         if self._forget is not None:
             self._forget()
             self._forget = None
+        await self._blendshapes.aclose()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -81,8 +85,10 @@ class ControlChannel:
         kind = message.get("type")
         if kind == "ping":
             self.send({"type": "pong", "t": message.get("t")})
+        elif kind == "blendshapes":
+            self._tell_blendshapes(message.get("on"))
         elif kind not in ("interrupt", "avatar"):
-            raise InvalidRequest(f"unknown message type {kind!r:.80}; expected interrupt, avatar or ping")
+            raise InvalidRequest(f"unknown message type {kind!r:.80}; expected interrupt, avatar, blendshapes or ping")
         elif not self._may_command:
             raise InvalidRequest(f"a viewer cannot send {kind!r}; only the peer with the microphone can")
         elif kind == "interrupt":
@@ -94,6 +100,14 @@ class ControlChannel:
             task = asyncio.get_running_loop().create_task(self._switch(name), name="switch-avatar")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _tell_blendshapes(self, on: object) -> None:
+        if not isinstance(on, bool):
+            raise InvalidRequest(f'a "blendshapes" message needs "on", true or false; got {on!r:.80}')
+        if on:
+            self._blendshapes.start()
+        else:
+            self._blendshapes.stop()
 
     async def _switch(self, name: str) -> None:
         try:

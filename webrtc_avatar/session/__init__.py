@@ -2,6 +2,6 @@
 
 from webrtc_avatar.session.manager import SessionManager
 from webrtc_avatar.session.session import Session, State
-from webrtc_avatar.session.subscription import Subscription, Tick
+from webrtc_avatar.session.subscription import Blendshapes, Subscription, Tick
 
-__all__ = ["Session", "SessionManager", "State", "Subscription", "Tick"]
+__all__ = ["Blendshapes", "Session", "SessionManager", "State", "Subscription", "Tick"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from webrtc_avatar.audio.chunk import Chunk, silent_chunk
 from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.arkit import Values, blendshapes, head_degrees, weight_order
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine import Engine, Face, Stream
 
@@ -42,6 +43,7 @@ class Performer:
         """Take an avatar whose model is loaded, and the actor that draws it: made elsewhere, since that takes a while."""
         self.avatar = avatar
         self.actor = actor
+        self._weight_order = weight_order(avatar.model.weights)
         self._loop = asyncio.get_running_loop()
         self._stream: Stream = engine.open(avatar, self._on_face)
         self._stream.reset(epoch)
@@ -53,6 +55,24 @@ class Performer:
     def chunks_after(self) -> int:
         """Chunks of look-ahead, by which the returned sound is delayed."""
         return self._stream.chunks_after
+
+    @property
+    def yields_blendshapes(self) -> bool:
+        """Whether the model's mouth weights can be told as blendshapes."""
+        return self._weight_order is not None
+
+    def blendshapes(self, weights: Values | None) -> tuple[Values, Values] | None:
+        """Return the face that the actor drew last, as `Blendshapes.values` and `head_deg`, if it can be told.
+
+        Args:
+            weights: the model's weights for the mouth that the actor was given last; None if it was given none yet.
+        """
+        pose = self.actor.pose
+        if self._weight_order is None or pose is None:
+            return None
+        share = self.actor.mouth_share
+        mouth = None if weights is None else share * weights[self._weight_order]
+        return blendshapes(mouth, replace(pose, smile=(1 - share) * pose.smile)), head_degrees(pose)
 
     def add(self, slot: Slot, *, voiced: bool, due_s: float, deadline_s: float) -> Slot | None:
         """Take the newest chunk and return the slot that it completes, or None while look-ahead is missing.

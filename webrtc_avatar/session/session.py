@@ -25,11 +25,11 @@ from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine import Engine
-from webrtc_avatar.errors import SessionClosed
+from webrtc_avatar.errors import NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.session.figures import Figures
 from webrtc_avatar.session.performer import Performer, Slot
-from webrtc_avatar.session.subscription import Subscription, Tick
+from webrtc_avatar.session.subscription import Blendshapes, Subscription, Tick
 from webrtc_avatar.session.timeline import Timeline
 from webrtc_avatar.settings import Settings
 
@@ -99,6 +99,8 @@ class Session:
         self._ready_event = asyncio.Event()
         self._crop: npt.NDArray[np.uint8] | None = None
         self._frame: npt.NDArray[np.uint8] | None = None
+        self._weights: npt.NDArray[np.float32] | None = None
+        self._shapes: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
         self._subscriptions: set[Subscription] = set()
         self._listeners: set[Callable[[Event], None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,6 +116,11 @@ class Session:
     def avatar_name(self) -> str:
         """The name of who performs."""
         return self._performer.avatar.name
+
+    @property
+    def yields_blendshapes(self) -> bool:
+        """Whether the avatar's model yields mouth weights that can be told as blendshapes."""
+        return self._performer.yields_blendshapes
 
     @property
     def lookahead_s(self) -> float:
@@ -186,20 +193,27 @@ class Session:
         self.epoch += 1
         former = self._performer
         self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
-        self._crop = None
+        self._crop = self._weights = None
         self._performer.succeed(former)
         former.close()
         self._emit({"type": "avatar", "name": avatar.name})
 
-    def subscribe(self) -> Subscription:
+    def subscribe(self, *, blendshapes: bool = False) -> Subscription:
         """Return a new iterator of ticks from now on.
+
+        Args:
+            blendshapes: the ticks are to carry the face as blendshapes. If the avatar changes to one whose model yields
+                none, they carry None until it changes again.
 
         Raises:
             SessionClosed: the session has ended.
+            NoBlendshapes: they are asked for, and the avatar's model yields none.
         """
         if self.state is State.CLOSED:
             raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
-        subscription = Subscription(self._subscriptions.discard)
+        if blendshapes and not self.yields_blendshapes:
+            raise NoBlendshapes(self.avatar_name)
+        subscription = Subscription(self._subscriptions.discard, blendshapes=blendshapes)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -287,10 +301,16 @@ class Session:
             self._metrics.frames.labels("held").inc()
             self.figures.held += 1
             return
-        actor, crop, speaking = self._performer.actor, self._crop, slot.voiced
+        performer, weights = self._performer, self._weights
+        actor, crop, speaking = performer.actor, self._crop, slot.voiced
         self._frame = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._draw, actor.draw, slot.index, crop, speaking, now_s
         )
+        self._shapes = performer.blendshapes(weights) if self._blendshapes_wanted else None
+
+    @property
+    def _blendshapes_wanted(self) -> bool:
+        return any(subscription.blendshapes for subscription in self._subscriptions)
 
     async def _choose_crop(self, slot: Slot) -> None:
         if slot.face is None:
@@ -302,7 +322,7 @@ class Session:
         done, _ = await asyncio.wait({slot.face}, timeout=remaining_s)
         face = slot.face.result() if done and not slot.face.cancelled() else None
         if face is not None and face.crop is not None:
-            self._crop = face.crop
+            self._crop, self._weights = face.crop, face.weights
             self.figures.rendered += 1
             return
         if face is not None and face.error is not None:
@@ -332,7 +352,8 @@ class Session:
         self.figures.record(left_s=left_s, due_s=slot.due_s, arrived_s=slot.chunk.arrived_s)
         if self._frame is None:
             return
-        tick = Tick(index=slot.index, sound=slot.chunk.sound, frame=self._frame, due_s=slot.due_s)
+        blendshapes = self._shapes and Blendshapes(slot.index, round(slot.index * CHUNK_S, 3), *self._shapes)
+        tick = Tick(slot.index, slot.chunk.sound, self._frame, slot.due_s, blendshapes)
         for subscription in list(self._subscriptions):
             subscription.put(tick)
 

@@ -1,4 +1,4 @@
-"""What a session gives out: ticks, each a picture and its 40 ms of sound."""
+"""What a session gives out: ticks, each a picture and its 40 ms of sound, and the face as blendshapes for who asked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ import numpy.typing as npt
 _DEPTH = 4
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Blendshapes:
+    """The face of one tick for clients that draw a head of their own.
+
+    Attributes:
+        index: the tick's.
+        time_s: media time of the tick, seconds since the session's origin: the clock of the picture's and the sound's pts.
+        values: float32 (52,), 0..1, in the order of `avatar.arkit.ARKIT_NAMES`.
+        head_deg: float32 (3,): pitch (down), yaw and roll (to the right, as seen in the picture), degrees.
+    """
+
+    index: int
+    time_s: float
+    values: npt.NDArray[np.float32]
+    head_deg: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """One 25th of a second, ready to leave.
@@ -22,18 +39,26 @@ class Tick:
         sound: int16 (1920,), mono, 48 kHz.
         frame: uint8 (768, 512) for a 512x512 I420 picture: Y, then U and V.
         due_s: `time.monotonic()` at which both leave.
+        blendshapes: the face of `frame` as blendshapes, if a subscriber asked for them and the avatar's model yields them.
     """
 
     index: int
     sound: npt.NDArray[np.int16]
     frame: npt.NDArray[np.uint8]
     due_s: float
+    blendshapes: Blendshapes | None = None
 
 
 class Subscription:
-    """An async iterator of ticks for one consumer; one that is too slow loses the oldest."""
+    """An async iterator of ticks for one consumer; one that is too slow loses the oldest.
 
-    def __init__(self, on_close: Callable[[Subscription], None]) -> None:
+    Attributes:
+        blendshapes: this consumer wants them.
+        dropped: ticks that it was too slow for.
+    """
+
+    def __init__(self, on_close: Callable[[Subscription], None], *, blendshapes: bool = False) -> None:
+        self.blendshapes = blendshapes
         self._on_close = on_close
         self._queue: asyncio.Queue[Tick | None] = asyncio.Queue()
         self._closed = False
