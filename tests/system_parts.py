@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPEECH_FOLDER = "/usr/share/pocketsphinx/test/data/librivox"
+PROMPTS_FOLDER = "/usr/share/asterisk/sounds/en_US_f_Allison"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,37 @@ SYSTEM_PARTS = (
         path=SPEECH_FOLDER,
         debian="pocketsphinx-testdata",
         elsewhere=f"the folder test/data/librivox of pocketsphinx 5prealpha, laid to {SPEECH_FOLDER}",
+    ),
+    SystemPart(
+        title="Flite",
+        purpose="speaks the sentences that training learns from",
+        commands=("flite",),
+        debian="flite",
+        elsewhere="your system's package",
+    ),
+    SystemPart(
+        title="an English voice of Festival",
+        purpose="speaks the sentences that training learns from",
+        commands=(),
+        path="/usr/share/festival/voices/english/kal_diphone",
+        debian="festvox-kallpc16k",
+        elsewhere="your system's package of Festival and its voice kal_diphone",
+    ),
+    SystemPart(
+        title="a Finnish voice of Festival",
+        purpose="speaks a language whose letters are not ASCII",
+        commands=(),
+        path="/usr/share/festival/voices/finnish/suo_fi_lj_diphone",
+        debian="festvox-suopuhe-lj",
+        elsewhere="your system's package of Festival and its voice suo_fi_lj_diphone",
+    ),
+    SystemPart(
+        title="prompts of the telephone system Asterisk",
+        purpose="a human voice that the ear is tested on",
+        commands=(),
+        path=PROMPTS_FOLDER,
+        debian="asterisk-core-sounds-en-g722",
+        elsewhere=f"asterisk-core-sounds-en-g722 of Asterisk, laid to {PROMPTS_FOLDER}",
     ),
 )
 

@@ -81,9 +81,9 @@ COPYLEFT_VOICES = (
     DebianVoice("suo_fi_lj_diphone", "fi", "finnish", "festvox-suopuhe-lj", "LGPL-2+", 0.77, 0.009, "latin-1"),
     DebianVoice("hy_fi_mv_diphone", "fi", "finnish", "festvox-suopuhe-mv", "LGPL-2+", 0.70, 0.009, "latin-1"),
     DebianVoice("upc_ca_ona_hts", "ca", "catalan", "festvox-ca-ona-hts", "LGPL-2.1+", 0.74, 0.006, "latin-1"),
-    DebianVoice("hindi_NSK_diphone", "hi", "indic", "festvox-hi-nsk", "GPL-2+", 0.56),
-    DebianVoice("marathi_NSK_diphone", "mr", "indic", "festvox-mr-nsk", "GPL-2+", 0.60),
-    DebianVoice("telugu_NSK_diphone", "te", "indic", "festvox-te-nsk", "GPL-2+", 0.50),
+    DebianVoice("hindi_NSK_diphone", "hi", "indic", "festvox-hi-nsk festival-hi", "GPL-2+", 0.56),
+    DebianVoice("marathi_NSK_diphone", "mr", "indic", "festvox-mr-nsk festival-mr", "GPL-2+", 0.60),
+    DebianVoice("telugu_NSK_diphone", "te", "indic", "festvox-te-nsk festival-te", "GPL-2+", 0.50),
 )
 
 

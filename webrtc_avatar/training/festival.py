@@ -101,7 +101,7 @@ def speak_lines(voice: str, lines: Sequence[Line], *, package: str, encoding: st
         )
         spoken = [_read(Path(folder) / str(number)) for number in range(len(lines))]
     if lines and not any(spoken):
-        reason = result.stderr.decode("utf-8", "replace").strip()[-300:]
+        reason = result.stderr.decode("utf-8", "replace").strip().split("\n")[0]
         raise MissingProgram(f"Festival's voice {voice} (it says: {reason})", package=package)
     return spoken
 

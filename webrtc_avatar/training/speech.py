@@ -1,16 +1,16 @@
 """Makes the speech that the ear learns from: synthetic voices, whose phoneme times are exact.
 
 usage: python -m webrtc_avatar.training.speech data/speech [--seed 0] [--sources espeak hibari ...] [--real FOLDER]
+    [--prompts FOLDER]
 
 Writes one file a source. Every 17th sentence of a language is held out from training, whoever speaks it; `unseen` holds
-voices that nothing is trained on. FOLDER is `test/data/librivox` of Debian's pocketsphinx-testdata: five real sentences
-in the public domain, aligned here by pocketsphinx, for testing only.
+voices that nothing is trained on. The two FOLDERs hold human speech for testing only: `--real` is
+`test/data/librivox` of Debian's pocketsphinx-testdata, `--prompts` what asterisk-core-sounds-en-g722 installs.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import soxr
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
+from webrtc_avatar.evaluation.recordings import recorded_speech
 from webrtc_avatar.training.espeak import speak
 from webrtc_avatar.training.phonemes import Alphabet, Phoneme, viseme_segments
 from webrtc_avatar.training.sentences import SENTENCES
@@ -182,35 +183,13 @@ def unseen_speech(rng: np.random.Generator) -> Voices:
 
 
 def real_speech(folder: Path) -> Voices:
-    """Yield recorded sentences, aligned with their transcription by pocketsphinx; times are to about 20 ms."""
-    from pocketsphinx import Decoder
-
-    for line in (folder / "transcription").read_text().splitlines():
-        found = re.fullmatch(r"<s> (.*) </s> \((.*)\)", line.strip())
-        if found is None:
-            raise ValueError(f"{folder / 'transcription'}: expected `<s> words </s> (name)`, got {line!r}")
-        text, name = found.groups()
-        samples = _read_sound(folder / f"{name}.wav")
-        decoder = Decoder(samprate=SAMPLE_RATE_HZ, lm=None, loglevel="FATAL")
-        decoder.set_align_text(text)
-        for phones_too in (False, True):
-            if phones_too:
-                decoder.set_alignment()
-            decoder.start_utt()
-            decoder.process_raw(samples.tobytes(), full_utt=True)
-            decoder.end_utt()
-        phones = [phone for word in decoder.get_alignment() for phone in word]
-        phonemes = [Phoneme(p.start / 100, (p.start + p.duration) / 100, p.name) for p in phones]
-        yield utterance(f"librivox:{name}", (samples, SAMPLE_RATE_HZ, phonemes), "arpabet", held_out=True)
+    """Yield five recorded sentences; their times are to about 20 ms."""
+    yield from recorded_speech("librivox", folder)
 
 
-def _read_sound(path: Path) -> npt.NDArray[np.int16]:
-    import av
-
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE_HZ)
-        frames = [*container.decode(audio=0), None]
-        return np.concatenate([part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)])
+def prompt_speech(folder: Path) -> Voices:
+    """Yield recorded prompts of a telephone system; their times are to about 20 ms."""
+    yield from recorded_speech("asterisk", folder)
 
 
 SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
@@ -234,6 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--real", type=Path, metavar="FOLDER", help="recorded sentences with a transcription, to test on"
     )
+    parser.add_argument("--prompts", type=Path, metavar="FOLDER", help="recorded prompts of Asterisk, to test on")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +222,8 @@ def main(arguments: list[str] | None = None) -> None:
         _write(options.folder, name, SOURCES[name](np.random.default_rng([options.seed, *name.encode()])))
     if options.real is not None:
         _write(options.folder, "real", real_speech(options.real))
+    if options.prompts is not None:
+        _write(options.folder, "prompts", prompt_speech(options.prompts))
 
 
 def _write(folder: Path, name: str, speech: Voices) -> None:

@@ -1,0 +1,1 @@
+"""How good it is: measured the way it is used, on what nothing was trained on."""
