@@ -16,7 +16,7 @@ from webrtc_avatar.training.flite import FLITE_PITCH_HZ, flite_speak
 from webrtc_avatar.training.phone_sets import PHONE_SETS, is_voiceless_stop
 from webrtc_avatar.training.phonemes import Phoneme, visemes_of
 from webrtc_avatar.training.sentences import SENTENCES
-from webrtc_avatar.training.speech import HELD_OUT_EVERY, festival_speech, flite_speech
+from webrtc_avatar.training.speech import HELD_OUT_EVERY, HELD_OUT_LANGUAGE, festival_speech, flite_speech
 from webrtc_avatar.training.visemes import VISEME_NAMES
 
 ALL_VOICES = (*FLITE_VOICES, *PERMISSIVE_VOICES, *COPYLEFT_VOICES)
@@ -166,6 +166,7 @@ def test_sentences_are_held_out_as_everywhere():
 def test_each_voice_has_sentences_and_says_under_what_licence_it_is():
     assert len({voice.name for voice in ALL_VOICES}) == len(ALL_VOICES) == 20
     assert all(SENTENCES[voice.language] for voice in ALL_VOICES)
+    assert HELD_OUT_LANGUAGE not in {voice.language for voice in ALL_VOICES}
     assert {voice.licence for voice in (*FLITE_VOICES, *PERMISSIVE_VOICES)} == {"permissive"}
     assert all("GPL" in voice.licence for voice in COPYLEFT_VOICES)
 

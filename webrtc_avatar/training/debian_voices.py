@@ -1,7 +1,7 @@
 """The voices of Flite and Festival, as Debian packages them: whose they are, and where their sounds really lie.
 
-Both synthesizers know when each phone sounds. Unlike the neural voices they count the silence of a stop to the stop, but
-they count its burst and breath to it as well, when the mouth is long open. What is corrected here was measured on up to
+Both synthesizers know when each phone sounds. Unlike the neural voices they count the silence of a stop to the stop,
+but they count its burst and breath to it as well, when the mouth is long open. What is corrected here was measured on up to
 90 sentences a voice: the loudness (300 to 4000 Hz, windows of 10 ms) of consonants between vowels falls and rises, and
 that of s (above 4500 Hz) rises and falls. `late_s` is the mean shift of the two edges, set to zero where it is within
 5 ms; `closed_share` is the share of p, t and k before their burst.
@@ -137,7 +137,7 @@ def flite_sentences(rng: np.random.Generator) -> Iterator[Spoken]:
 
 
 def festival_sentences(rng: np.random.Generator, voices: Iterable[DebianVoice]) -> Iterator[Spoken]:
-    """Yield what these of Festival's voices say of the sentences of their language; what one cannot read is left out."""
+    """Yield what these of Festival's voices say in their language; a sentence that one cannot read is left out."""
     for voice in voices:
         chosen = _chosen(voice, rng)
         lines = [
