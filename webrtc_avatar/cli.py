@@ -61,6 +61,7 @@ def serve(
             metavar="URL", help="URL of a STUN or TURN server, such as stun:stun.example.org; may be repeated."
         ),
     ] = None,
+    frame_px: Annotated[int | None, typer.Option(help="Width and height of the video, 512 or 720 [512].")] = None,
     video_bitrate_bps: Annotated[int | None, typer.Option(help="Upper bound of the video bitrate.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N [auto].")] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch [auto].")] = None,
@@ -84,6 +85,7 @@ def serve(
         "max_sessions": max_sessions,
         "max_viewers": max_viewers,
         "ice_servers": [{"urls": url} for url in ice_server] if ice_server else None,
+        "frame_px": frame_px,
         "video_bitrate_bps": video_bitrate_bps,
         "device": device,
         "runtime": runtime,

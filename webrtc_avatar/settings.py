@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def _number(value: object) -> object:
+    """Read digits, which is how the environment gives a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+_FramePx = Annotated[Literal[512, 720], BeforeValidator(_number)]
 
 
 class IceServer(BaseModel):
@@ -50,6 +58,7 @@ class Settings(BaseSettings):
         default_factory=list, description="STUN and TURN servers; none: nothing waits for any"
     )
 
+    frame_px: _FramePx = Field(512, description="width and height of the video in pixels, 512 or 720")
     video_bitrate_bps: int = Field(1_200_000, ge=50_000, description="upper bound of the video bitrate per codec")
     video_min_bitrate_bps: int = Field(150_000, ge=20_000, description="the bitrate never falls below this")
     video_codecs: tuple[Literal["VP8", "H264"], ...] = Field(("VP8", "H264"), description="offered, best first")

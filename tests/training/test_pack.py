@@ -18,7 +18,9 @@ def renders(tmp_path, monkeypatch):
     folder = tmp_path / "renders"
     shutil.copytree(IRIS / "eyes", folder / "eyes")
     shutil.copy(IRIS / "plate.png", folder / "plate_512.png")
+    cv2.imwrite(str(folder / "plate.png"), cv2.imread(str(IRIS / "plate_1024.webp")))
     shutil.copy(IRIS / "matte.png", folder / "matte.png")
+    shutil.copy(IRIS / "smile.png", folder / "smile.png")
     background = cv2.imread(str(IRIS / "background.png"))
     cv2.imwrite(str(folder / "background.png"), cv2.resize(background, (1024, 1024), interpolation=cv2.INTER_NEAREST))
     iris = load_avatar(IRIS)
@@ -37,7 +39,7 @@ def test_a_packed_avatar_loads_and_is_the_one_that_was_rendered(renders, tmp_pat
     for name in ("ear.onnx", "mouth.onnx"):
         (package / name).write_bytes(b"network")
     packed, shipped = load_avatar(package), load_avatar(IRIS)
-    for name in ("plate", "background", "matte"):
+    for name in ("plate", "fine", "background", "matte"):
         assert np.array_equal(getattr(packed, name), getattr(shipped, name))
     assert all(np.array_equal(a.image, b.image) for a, b in zip(packed.eyes, shipped.eyes, strict=True))
     assert {name: field.tobytes() for name, field in packed.flow.items()} == {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from webrtc_avatar.avatar.compose import Picture, Planes, paste, planes, put
+from webrtc_avatar.avatar.compose import Picture, Planes, enlarged, paste, planes, put
 from webrtc_avatar.avatar.cue import QUIET, Cue
 from webrtc_avatar.avatar.idle import Pose
 from webrtc_avatar.avatar.life import Life
@@ -33,6 +33,7 @@ class Actor:
         avatar: the loaded package.
         seed: decides blinks, glances and sway; equal seeds and equal calls draw equal frames.
         style: how the face is held.
+        frame_px: width and height of the frames, even; none: the avatar's own.
 
     Attributes:
         style: may be set at any time, from any thread.
@@ -42,11 +43,12 @@ class Actor:
         InvalidAvatar: if the avatar's flow is unusable.
     """
 
-    def __init__(self, avatar: Avatar, *, seed: int, style: Style = DEFAULT_STYLE) -> None:
+    def __init__(self, avatar: Avatar, *, seed: int, style: Style = DEFAULT_STYLE, frame_px: int | None = None) -> None:
         self._stage = stage_of(avatar)
         self._life = Life(seed, style)
         self._still = self._stage.plate.copy()
-        self._warp = Warp(avatar.flow, planes(self._still)) if avatar.flow else None
+        self._frame_px = frame_px or avatar.frame_size
+        self._warp = self._warp_of(avatar) if avatar.flow else None
         self._eyes: Picture | None = None
         self._mouth: Picture | None = None
         self._rest: Picture | None = None
@@ -69,7 +71,7 @@ class Actor:
             cue: what the face reacts to.
 
         Returns:
-            A new I420 picture, uint8 (frame_size * 3 / 2, frame_size).
+            A new I420 picture, uint8 (frame_px * 3 / 2, frame_px).
 
         Raises:
             EngineFailure: if the crop does not have the mouth box's size.
@@ -83,14 +85,20 @@ class Actor:
         rest_before, self._rest = self._rest, self._stage.resting_mouth(pose.smile)
         still = self._compose(eyes)
         if self._warp is None:
-            return self._still.copy()
+            return self._still.copy() if self._frame_px == still.y.shape[0] else enlarged(still, self._frame_px)
         if eyes is not eyes_before:
             self._warp.refresh(still, self._stage.eye_box)
         if self._mouth is not None or mouth_before is not None or self._rest is not rest_before:
             self._warp.refresh(still, self._stage.mouth_box)
-        frame = np.empty_like(self._still)
+        frame = np.empty((self._frame_px * 3 // 2, self._frame_px), np.uint8)
         self._warp.move(still, planes(frame), pose.yaw, pose.pitch, pose.roll, pose.breath)
         return frame
+
+    def _warp_of(self, avatar: Avatar) -> Warp:
+        still = planes(self._still)
+        if self._frame_px == avatar.frame_size:
+            return Warp(avatar.flow, still)
+        return Warp(avatar.flow, still, frame_px=self._frame_px, detail=self._stage.detail)
 
     def _compose(self, eyes: Picture) -> Planes:
         """Paste eyes and mouth on the plate, and return the still picture's planes."""

@@ -96,6 +96,14 @@ def planes(picture: Picture) -> Planes:
     )
 
 
+def enlarged(frame: Planes, size: int) -> Picture:
+    """Return the picture of a frame scaled to I420 (size * 3 / 2, size); size is even."""
+    picture = np.empty((size * 3 // 2, size), np.uint8)
+    for plane, target in zip(frame, planes(picture), strict=True):
+        cv2.resize(plane, target.shape[::-1], dst=target, interpolation=cv2.INTER_CUBIC)
+    return picture
+
+
 def region(frame: Planes, box: Box) -> Planes:
     """Return views of the part of a frame that a box covers.
 

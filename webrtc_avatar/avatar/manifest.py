@@ -68,6 +68,7 @@ class PlateSection(_Section):
     background: _File
     matte: _File
     flow: _File | None = None
+    fine: _File | None = None
 
 
 class _BoxSection(_Section):

@@ -77,7 +77,8 @@ class Avatar:
         frame_size: width and height of its frames in pixels.
         model: the networks.
         plate: uint8 (frame_size, frame_size, 3) BGR, the resting face before its background.
-        background: the same shape, the background alone.
+        fine: uint8 (2 * frame_size, 2 * frame_size, 3) BGR, the same plate for larger frames; None: there is none.
+        background: of the plate's shape, the background alone.
         matte: uint8 (frame_size, frame_size), 255 where head, hair and shoulders cover the background.
         flow: float16 or float32 fields (rows, cols, 2) by name, as `avatar.warp` reads them; empty: the head is still.
         mouth_box: left, top, right, bottom of the mouth's crop in the frame; even.
@@ -95,6 +96,7 @@ class Avatar:
     frame_size: int
     model: ModelSpec
     plate: Image
+    fine: Image | None
     background: Image
     matte: Image
     flow: dict[str, Flow]
@@ -129,6 +131,7 @@ def load_avatar(folder: Path) -> Avatar:
         frame_size=manifest.frame_size,
         model=_model_spec(folder, manifest),
         plate=read_image(folder, plate.image, size=frame),
+        fine=read_image(folder, plate.fine, size=(2 * frame[0], 2 * frame[1])) if plate.fine else None,
         background=read_image(folder, plate.background, size=frame),
         matte=read_image(folder, plate.matte, size=frame, grey=True),
         flow=_flow(folder, plate.flow) if plate.flow else {},

@@ -15,6 +15,7 @@ from webrtc_avatar.avatar.compose import Box, Feather, Picture, cut, feather, i4
 from webrtc_avatar.avatar.idle import Gaze, Look
 from webrtc_avatar.avatar.morph import STEPS, border, morphs
 from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.warp import Detail
 
 _MIXES = 16
 _BORDER_PX = 4
@@ -26,6 +27,7 @@ class Stage:
 
     Attributes:
         plate: (frame_size * 3 / 2, frame_size).
+        detail: what a finer plate adds to larger frames, or None.
         mouth_box: where the mouth's crop goes.
         mouth_feather: its weights.
         eye_box: where the eyes' crops go.
@@ -33,6 +35,7 @@ class Stage:
 
     def __init__(self, avatar: Avatar) -> None:
         self.plate = i420(avatar.plate)
+        self.detail = _detail(self.plate, avatar.fine)
         self.mouth_box, self.eye_box = Box(*avatar.mouth_box), Box(*avatar.eye_box)
         self.mouth_feather = feather(self.mouth_box.width, self.mouth_box.height, avatar.mouth_feather_px)
         self._crops = [crop for crop in avatar.eyes if crop.brow_raise == 0]
@@ -126,6 +129,10 @@ def _bracket(levels: Sequence[float], value: float) -> tuple[float, float, float
     above = next((level for level in levels if level >= value), levels[-1])
     below = max((level for level in levels if level < above), default=above)
     return below, above, (value - below) / (above - below) if above > below else 1.0
+
+
+def _detail(plate: Picture, fine: Picture | None) -> Detail | None:
+    return None if fine is None else Detail.between(planes(plate).y, planes(i420(fine)).y)
 
 
 _stages: WeakKeyDictionary[Avatar, Stage] = WeakKeyDictionary()

@@ -102,7 +102,7 @@ class SessionManager:
         """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
         avatar = await self.load(name)
         seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
-        make = functools.partial(Actor, avatar, seed=seed)
+        make = functools.partial(Actor, avatar, seed=seed, frame_px=self._settings.frame_px)
         return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:

