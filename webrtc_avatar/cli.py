@@ -68,6 +68,18 @@ def serve(
     engine_threads: Annotated[int | None, typer.Option(help="Threads of one model call on a CPU [1].")] = None,
     media_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [2].")] = None,
     drain_timeout_s: Annotated[float | None, typer.Option(help="How long SIGTERM waits for sessions [20].")] = None,
+    alive: Annotated[
+        bool | None,
+        typer.Option("--alive/--still", help="Blinks, glances, sway, nods; or only the mouth moves [alive]."),
+    ] = None,
+    pose_style: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="PITCH YAW ROLL", help="How the head is held, degrees: down, to the right [0 0 0]."),
+    ] = None,
+    gaze_style: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="X Y", help="Where the eyes look, -1 to 1: to the right, up [0 0]."),
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -92,6 +104,9 @@ def serve(
         "engine_threads": engine_threads,
         "media_threads": media_threads,
         "drain_timeout_s": drain_timeout_s,
+        "alive": alive,
+        "pose_style": pose_style,
+        "gaze_style": gaze_style,
         "log_format": log_format,
         "log_level": log_level,
     }

@@ -8,6 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from webrtc_avatar.avatar.style import Style
+
+_Degrees = Annotated[float, Field(ge=-90, le=90)]
+_Share = Annotated[float, Field(ge=-1, le=1)]
+
 
 def _number(value: object) -> object:
     """Read digits, which is how the environment gives a number."""
@@ -77,10 +82,23 @@ class Settings(BaseSettings):
     silence_dbfs: float = Field(-52.0, ge=-90, le=0, description="sound below this level counts as silence")
     idle_seed: int | None = Field(None, description="seed of blinks, gaze and sway; none: another one each session")
 
+    alive: bool = Field(True, description="false: a still head and open eyes, only the mouth moves")
+    pose_style: tuple[_Degrees, _Degrees, _Degrees] = Field(
+        (0.0, 0.0, 0.0), description="[pitch, yaw, roll] of the head in degrees: down, and to the picture's right"
+    )
+    gaze_style: tuple[_Share, _Share] = Field(
+        (0.0, 0.0), description="[x, y] of the gaze, -1 to 1: to the picture's right, and up"
+    )
+
     log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe record that is written"
     )
+
+    @property
+    def style(self) -> Style:
+        """How faces are held where nobody asks for another style."""
+        return Style(pose=self.pose_style, gaze=self.gaze_style, alive=self.alive)
 
     @classmethod
     def settings_customise_sources(

@@ -15,7 +15,7 @@ from random import Random
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.idle import VIEWER, Gaze, Idle, Look, Pose, Timeline, Waves, smooth
-from webrtc_avatar.avatar.style import POSE_LIMITS_DEG, TOTAL_LIMITS_DEG, Style
+from webrtc_avatar.avatar.style import Style, within_reach
 
 LIVELY_S = 0.5
 """Time constant, of each of two in a row, of growing livelier when speech begins and calmer when it ends."""
@@ -28,8 +28,8 @@ _SMILE_S = 0.3
 _SMILE_AFTER_TICKS = 25
 _SMILE_ALONE, _SMILE_LISTENING = 0.6, 1.0
 _BROW_UP_S, _BROW_DOWN_S = 0.07, 0.45
-_BROW_FROM, _BROW_SPAN = 0.2, 0.6
-"""Pitch from which brows rise, and over which they rise to full: from 1.2 to 4.8 semitones above the median."""
+_BROW_FROM, _BROW_SPAN = 0.15, 0.5
+"""Pitch from which brows rise, and over which they rise to full: from 0.9 to 3.9 semitones above the median."""
 _BROW_LISTENING = 0.16
 _NOD_STRESS = 0.3
 _NOD_DEG = (0.5, 1.2)
@@ -117,7 +117,7 @@ class Life:
         before = tick - ticks
         self._tick = tick
         if not style.alive:
-            pitch, yaw, roll = style.pose
+            pitch, yaw, roll = within_reach(*style.pose)
             self._gaze = style.gaze
             return Pose(yaw, pitch, roll, 0.0, Look(gaze=style.gaze, came_from=style.gaze))
         listening = cue.listening and not cue.speaking
@@ -127,20 +127,13 @@ class Life:
         self._start_nod(before, tick, cue, attention)
         self._start_blink(tick, cue, style, alone.look.lid)
         nod_pitch, nod_yaw = self._nodding(tick)
-        pitch, yaw, roll = (
-            _within(eased.step(ticks, angle) + life, limit, most)
-            for eased, angle, life, limit, most in zip(
-                self._held,
-                style.pose,
-                (
-                    alone.pitch + nod_pitch + _LEAN_DEG * attention,
-                    alone.yaw + nod_yaw,
-                    alone.roll + self._tilt_deg * attention,
-                ),
-                POSE_LIMITS_DEG,
-                TOTAL_LIMITS_DEG,
-                strict=True,
-            )
+        held_pitch, held_yaw, held_roll = (
+            eased.step(ticks, angle) for eased, angle in zip(self._held, style.pose, strict=True)
+        )
+        pitch, yaw, roll = within_reach(
+            held_pitch + alone.pitch + nod_pitch + _LEAN_DEG * attention,
+            held_yaw + alone.yaw + nod_yaw,
+            held_roll + alone.roll + self._tilt_deg * attention,
         )
         smile = self._smiling(ticks, tick, cue.speaking, listening)
         brow = max(self._raise_brows(ticks, tick, cue), _BROW_LISTENING * attention)
@@ -221,15 +214,6 @@ def _aim(style: Style, glance: Gaze) -> Gaze:
     x = style.gaze[0] + glance[0] - _MEETS_VIEWER * yaw / _FULL_GAZE_DEG[0]
     y = style.gaze[1] + glance[1] + _MEETS_VIEWER * pitch / _FULL_GAZE_DEG[1]
     return min(max(x, -1.0), 1.0), min(max(y, -1.0), 1.0)
-
-
-def _within(angle: float, limit: float, most: float) -> float:
-    """Return an angle that bends beyond `limit` so that it never passes `most`."""
-    beyond = abs(angle) - limit
-    if beyond <= 0:
-        return angle
-    room = most - limit
-    return math.copysign(limit + room * math.tanh(beyond / room), angle)
 
 
 def _slow_nod(random: Random) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ from webrtc_avatar.errors import InvalidRequest
 POSE_LIMITS_DEG = (4.0, 3.5, 5.0)
 """Pitch, yaw and roll of a style are clamped to these either way."""
 
-TOTAL_LIMITS_DEG = (6.0, 5.0, 6.5)
-"""Style and life together never turn the head further: beyond, the picture's ears and hair are seen to stretch."""
+_FREE_DEG = (4.2, 3.6, 4.6)
+_BEYOND = 0.25
+"""Style and life together turn the head freely on an ellipsoid of these half axes, and no further than a quarter beyond it: there the
+picture's ears, hair and neck begin to look stretched."""
 
 _ABSURD = 1e6
 """Beyond it a number is a mistake rather than a wish."""
@@ -47,6 +50,15 @@ class Style:
 
 DEFAULT_STYLE = Style()
 """Facing the viewer, alive."""
+
+
+def within_reach(pitch: float, yaw: float, roll: float) -> tuple[float, float, float]:
+    """Return angles in degrees, drawn in smoothly where together they would turn the picture further than looks right."""
+    far = math.hypot(*(angle / free for angle, free in zip((pitch, yaw, roll), _FREE_DEG, strict=True)))
+    if far <= 1:
+        return pitch, yaw, roll
+    scale = (1 + _BEYOND * math.tanh((far - 1) / _BEYOND)) / far
+    return scale * pitch, scale * yaw, scale * roll
 
 
 def read_style(fields: Mapping[str, Any], base: Style) -> Style:

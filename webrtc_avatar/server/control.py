@@ -1,7 +1,8 @@
 """The data channel "control": small JSON messages from the page, events to it.
 
-Client: `{"type": "interrupt"}`, `{"type": "avatar", "name"}`, `{"type": "blendshapes", "on"}`, `{"type": "ping", "t"}`. Server:
-`state`, `stats`, `error`, `pong`, `avatar`, and what `server.blendshapes` says. A message that cannot be understood is answered with an error event; it never ends anything.
+Client: `{"type": "interrupt"}`, `{"type": "avatar", "name"}`, `{"type": "ping", "t"}`,
+`{"type": "style", "pose_style"?, "gaze_style"?}`, `{"type": "listening", "on"}`, `{"type": "blendshapes", "on"}`. Server: `state`,
+`stats`, `error`, `pong`, `avatar`, `style`, and what `server.blendshapes` says. A message that cannot be understood is answered with an error event; it never ends anything.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from aiortc import RTCDataChannel
 
+from webrtc_avatar.avatar.style import read_style
 from webrtc_avatar.errors import AvatarServerError, InvalidRequest
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server.blendshapes import BlendshapeFeed
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LABEL = "control"
 MAX_MESSAGE_CHARS = 4096
+_COMMANDS = ("interrupt", "avatar", "style", "listening")
 MESSAGES_PER_S = 20.0
 BURST = 40.0
 MAX_BUFFERED_BYTES = 64 * 1024
@@ -69,6 +72,7 @@ class ControlChannel:
     def _greet(self) -> None:
         self.send({"type": "state", "state": self._session.state.value, "session_id": self._session.id})
         self.send({"type": "avatar", "name": self._session.avatar_name})
+        self.send({"type": "style", **self._session.style.to_json()})
 
     def _on_message(self, message: str | bytes) -> None:
         if not self._within_rate():
@@ -87,12 +91,22 @@ class ControlChannel:
             self.send({"type": "pong", "t": message.get("t")})
         elif kind == "blendshapes":
             self._tell_blendshapes(message.get("on"))
-        elif kind not in ("interrupt", "avatar"):
-            raise InvalidRequest(f"unknown message type {kind!r:.80}; expected interrupt, avatar, blendshapes or ping")
+        elif kind not in _COMMANDS:
+            raise InvalidRequest(
+                f"unknown message type {kind!r:.80}; expected {', '.join(_COMMANDS)}, blendshapes or ping"
+            )
         elif not self._may_command:
             raise InvalidRequest(f"a viewer cannot send {kind!r}; only the peer with the microphone can")
         elif kind == "interrupt":
             self._session.interrupt()
+        elif kind == "style":
+            if message.get("pose_style") is None and message.get("gaze_style") is None:
+                raise InvalidRequest('a "style" message needs "pose_style", "gaze_style" or both')
+            self._session.set_style(read_style(message, self._session.style))
+        elif kind == "listening":
+            if not isinstance(message.get("on"), bool):
+                raise InvalidRequest('a "listening" message needs "on", true or false')
+            self._session.set_listening(message["on"])
         else:
             name = message.get("name")
             if not isinstance(name, str):

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
+from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.errors import ServerFull, SessionClosed, UnknownSession
 from webrtc_avatar.log import session_context
 from webrtc_avatar.media.broadcast import Broadcast
@@ -196,14 +197,16 @@ class LiveSessions:
         """Return the number of those that are open."""
         return len(self._live)
 
-    async def open_for_microphone(self, avatar: str | None, offer: Offer) -> tuple[LiveSession, str]:
+    async def open_for_microphone(
+        self, avatar: str | None, offer: Offer, style: Style | None = None
+    ) -> tuple[LiveSession, str]:
         """Open a session that a peer's microphone drives; return it and the answer's SDP.
 
         Raises:
             ServerFull, UnknownAvatar, InvalidAvatar: see `SessionManager.create`.
             InvalidRequest, UnsupportedMedia: see `Connection.answer`.
         """
-        session = await self._manager.create(avatar)
+        session = await self._manager.create(avatar, style)
         with session_context(session.id):
             live = self._add(session)
             try:
@@ -212,13 +215,13 @@ class LiveSessions:
                 await self.close(session.id, "the offer could not be answered")
                 raise
 
-    async def open_for_viewers(self, avatar: str | None) -> LiveSession:
+    async def open_for_viewers(self, avatar: str | None, style: Style | None = None) -> LiveSession:
         """Open a session without a microphone; it ends when nobody watches it.
 
         Raises:
             ServerFull, UnknownAvatar, InvalidAvatar: see `SessionManager.create`.
         """
-        session = await self._manager.create(avatar)
+        session = await self._manager.create(avatar, style)
         with session_context(session.id):
             live = self._add(session)
             live.watch_for_viewers()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from webrtc_avatar import __version__
 from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.style import Style, read_style
 from webrtc_avatar.errors import InvalidRequest
 from webrtc_avatar.server.live import LiveSession, LiveSessions
 from webrtc_avatar.server.negotiation import read_offer
@@ -36,19 +37,19 @@ async def config(request: web.Request) -> web.Response:
 
 
 async def offer(request: web.Request) -> web.Response:
-    """Take a microphone's offer: `{"sdp", "type", "avatar"?}` in, `{"sdp", "type", "session_id"}` out."""
+    """Take a microphone's offer: `{"sdp", "type", "avatar"?, "pose_style"?, "gaze_style"?}` in, `{"sdp", "type", "session_id"}` out."""
     body = await _read_json(request)
     if body.get("type") != "offer" or not isinstance(body.get("sdp"), str):
         raise InvalidRequest('expected {"sdp": "v=0…", "type": "offer"}: the local description of a peer connection')
     read = read_offer(body["sdp"], request.app[SETTINGS].video_codecs)
-    live, answer = await request.app[LIVE].open_for_microphone(_avatar(body), read)
+    live, answer = await request.app[LIVE].open_for_microphone(_avatar(body), read, _style(request, body))
     return web.json_response({"sdp": answer, "type": "answer", "session_id": live.session.id})
 
 
 async def open_session(request: web.Request) -> web.Response:
     """Open a session without a microphone, to be watched over WHEP."""
-    body = await _read_json(request) if request.can_read_body else {}
-    live = await request.app[LIVE].open_for_viewers(_avatar(body))
+    body = await _read_json(request) if request.body_exists else {}
+    live = await request.app[LIVE].open_for_viewers(_avatar(body), _style(request, body))
     return web.json_response(
         {"session_id": live.session.id, "avatar": live.session.avatar_name},
         status=201,
@@ -100,6 +101,10 @@ async def _read_json(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidRequest(f"expected a JSON object; got {type(body).__name__}")
     return body
+
+
+def _style(request: web.Request, body: dict[str, Any]) -> Style:
+    return read_style(body, request.app[SETTINGS].style)
 
 
 def _avatar(body: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import ServerDraining, ServerFull, UnknownSession
 from webrtc_avatar.metrics import Metrics
@@ -56,8 +57,12 @@ class SessionManager:
         """Return the sessions that are open, oldest first."""
         return list(self._sessions.values())
 
-    async def create(self, avatar_name: str | None = None) -> Session:
+    async def create(self, avatar_name: str | None = None, style: Style | None = None) -> Session:
         """Open a session in the state `connecting`.
+
+        Args:
+            avatar_name: who performs; None: the settings' avatar.
+            style: how the face is held; None: as the settings say.
 
         Raises:
             ServerDraining: the server is going down.
@@ -74,7 +79,7 @@ class SessionManager:
             )
         self._reserved += 1
         try:
-            avatar, actor = await self._cast(avatar_name or self._settings.avatar)
+            avatar, actor = await self._cast(avatar_name or self._settings.avatar, style or self._settings.style)
         finally:
             self._reserved -= 1
         session = Session(
@@ -98,11 +103,11 @@ class SessionManager:
         await asyncio.wrap_future(self._engine.load(avatar))
         return avatar
 
-    async def _cast(self, name: str) -> tuple[Avatar, Actor]:
+    async def _cast(self, name: str, style: Style) -> tuple[Avatar, Actor]:
         """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
         avatar = await self.load(name)
         seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
-        make = functools.partial(Actor, avatar, seed=seed, frame_px=self._settings.frame_px)
+        make = functools.partial(Actor, avatar, seed=seed, style=style, frame_px=self._settings.frame_px)
         return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
@@ -31,6 +33,7 @@ from webrtc_avatar.session.figures import Figures
 from webrtc_avatar.session.performer import Performer, Slot
 from webrtc_avatar.session.subscription import Blendshapes, Subscription, Tick
 from webrtc_avatar.session.timeline import Timeline
+from webrtc_avatar.session.voice import Voice
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ class Session:
         session_id: str,
         avatar: Avatar,
         actor: Actor,
-        load: Callable[[str], Awaitable[tuple[Avatar, Actor]]],
+        load: Callable[[str, Style], Awaitable[tuple[Avatar, Actor]]],
         engine: Engine,
         pool: Executor,
         settings: Settings,
@@ -75,7 +78,7 @@ class Session:
             session_id: unguessable name.
             avatar: who performs; its model is loaded in the engine.
             actor: what draws it.
-            load: returns a loaded avatar and a new actor by name, for `set_avatar`.
+            load: returns a loaded avatar and a new actor in a style, for `set_avatar`.
             engine: renders faces.
             pool: threads that compose pictures.
             settings: see `Settings`.
@@ -91,6 +94,8 @@ class Session:
         self._settings = settings
         self._metrics = metrics
         self._performer = Performer(avatar, actor, engine, epoch=0)
+        self._voice = Voice()
+        self._listening = False
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
         self._timeline = Timeline(budget_s=settings.render_budget_ms / 1000)
         self._chunk_count = 0
@@ -179,6 +184,20 @@ class Session:
         self._set_state(State.IDLE if self.state is State.SPEAKING else self.state)
         self._emit({"type": "interrupted", "epoch": self.epoch})
 
+    @property
+    def style(self) -> Style:
+        """How the face is held."""
+        return self._performer.actor.style
+
+    def set_style(self, style: Style) -> None:
+        """Turn head and eyes another way, gently, and tell everybody (the event `style`)."""
+        self._performer.actor.style = style
+        self._emit({"type": "style", **style.to_json()})
+
+    def set_listening(self, on: bool) -> None:
+        """Say whether somebody else is speaking: while it does not speak itself, the avatar listens."""
+        self._listening = on
+
     async def set_avatar(self, name: str) -> None:
         """Change who performs, between two ticks.
 
@@ -187,11 +206,12 @@ class Session:
             InvalidAvatar: its package or its networks are broken; the present one stays.
             SessionClosed: the session ended meanwhile.
         """
-        avatar, actor = await self._load(name)
+        avatar, actor = await self._load(name, self.style)
         if self.state is State.CLOSED:
             raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
         self.epoch += 1
         former = self._performer
+        actor.style = self.style
         self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
         self._crop = self._weights = None
         self._performer.succeed(former)
@@ -218,7 +238,7 @@ class Session:
         return subscription
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `callback` with each event (`state`, `stats`, `avatar`, `interrupted`, `error`); returns how to stop it."""
+        """Call `callback` with each event (`state`, `stats`, `avatar`, `style`, `interrupted`, `error`); returns how to stop it."""
         self._listeners.add(callback)
         return lambda: self._listeners.discard(callback)
 
@@ -293,6 +313,7 @@ class Session:
     async def _show(self, slot: Slot) -> None:
         """Make the picture of a tick, or keep the last one if there is no time for another."""
         epoch = self.epoch
+        self._voice.note(slot.chunk.samples)
         await self._choose_crop(slot)
         if epoch != self.epoch:
             self._crop = None  # interrupted meanwhile: nothing of the old epoch is shown
@@ -302,9 +323,10 @@ class Session:
             self.figures.held += 1
             return
         performer, weights = self._performer, self._weights
-        actor, crop, speaking = performer.actor, self._crop, slot.voiced
+        actor, crop = performer.actor, self._crop
+        cue = partial(self._voice.cue, self._voice.take(), speaking=slot.voiced, listening=self._listening)
         self._frame = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._draw, actor.draw, slot.index, crop, speaking, now_s
+            self._pool, self._draw, actor.draw, slot.index, crop, cue, now_s
         )
         self._shapes = performer.blendshapes(weights) if self._blendshapes_wanted else None
 
@@ -337,13 +359,13 @@ class Session:
         draw: Callable[..., npt.NDArray[np.uint8]],
         tick_index: int,
         crop: npt.NDArray[np.uint8] | None,
-        speaking: bool,
+        cue: Callable[[], Cue],
         queued_s: float,
     ) -> npt.NDArray[np.uint8]:
         """Compose one frame, on a media thread."""
         started_s = time.monotonic()
         self._metrics.stage_wait.labels("compose").observe(started_s - queued_s)
-        frame = draw(tick_index, crop, Cue(speaking=speaking))
+        frame = draw(tick_index, crop, cue())
         self._metrics.stage_run.labels("compose").observe(time.monotonic() - started_s)
         return frame
 
