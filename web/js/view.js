@@ -94,6 +94,7 @@ export class View {
     element("status").textContent = retrying ? "" : STATUS[phase];
     if (phase === "live") element("kiosk").href = `kiosk.html?session=${encodeURIComponent(sessionId)}`;
     else element("kiosk").removeAttribute("href");
+    element("blendshapes").href = phase === "live" ? `blendshapes.html?session=${encodeURIComponent(sessionId)}` : "blendshapes.html";
     this.feel(phase === "live" ? "idle" : phase);
     if (phase === "waiting") this.#announce(words, { calm: true, retryInMs });
     else if (retrying) this.#countDown(0);

@@ -4,6 +4,7 @@
 //   session.addEventListener("media", ({ detail }) => { video.srcObject = detail.stream; });
 //   await session.connect({ avatar: "iris", microphoneStream: await navigator.mediaDevices.getUserMedia({ audio: true }) });
 
+import { BlendshapeFeed } from "./blendshapes.js";
 import { Connection } from "./connection.js";
 import { AvatarError, request, requestJson } from "./signalling.js";
 
@@ -15,11 +16,14 @@ const PINGS_KEPT = 5;
 
 /**
  * Beside the events of Connection: `mood` with detail `{mood}` ("connecting", "idle", "speaking", "closed": the session's
- * state on the server), `stats` with the server's figures, `avatar` with detail `{name}`, and `refused` with detail
- * `{code, message}` where the server could not do what a message asked for.
+ * state on the server), `stats` with the server's figures, `avatar` with detail `{name}`, `style` with detail `{pose, gaze}`, and `refused` with detail
+ * `{code, message}` where the server could not do what a message asked for. Once asked for, `blendshapes` with detail Face
+ * (blendshapes.js), 25 a second.
  */
 export class AvatarSession extends Connection {
   #avatar = null;
+  #style = {};
+  #listening = false;
   #microphone = null;
   #sessionId = null;
   /** @type {RTCDataChannel | null} */
@@ -29,6 +33,7 @@ export class AvatarSession extends Connection {
   #roundTripsMs = [];
   #serverStats = null;
   #figures = null;
+  #blendshapes = new BlendshapeFeed((face) => this.emit("blendshapes", face));
 
   /** @param {{url?: URL | string}} [options] see Connection */
   constructor(options) {
@@ -78,6 +83,29 @@ export class AvatarSession extends Connection {
     this.#send({ type: "avatar", name });
   }
 
+  /**
+   * Turn head and eyes, now and after a reconnect; what is left out stays. The server clamps, and tells what is in force in `style`.
+   *
+   * @param {{pose?: [number, number, number], gaze?: [number, number]}} style pitch (down), yaw and roll (to the picture's
+   *   right) in degrees; x (to the picture's right) and y (up), -1 to 1
+   */
+  setStyle({ pose, gaze } = {}) {
+    if (pose) this.#style.pose_style = pose;
+    if (gaze) this.#style.gaze_style = gaze;
+    this.#send({ type: "style", pose_style: pose, gaze_style: gaze });
+  }
+
+  /** Say whether somebody else speaks: while it does not speak itself, the avatar listens. Holds over reconnects. */
+  setListening(on) {
+    this.#listening = on;
+    this.#send({ type: "listening", on });
+  }
+
+  /** Ask for the face as blendshapes, or for no more of them; holds over reconnects. An avatar without any is `refused`. */
+  askForBlendshapes(on = true) {
+    this.#blendshapes.ask(on);
+  }
+
   /** Speak through another microphone, or none, without a new call. */
   async setMicrophone(stream) {
     this.#microphone = stream;
@@ -93,7 +121,7 @@ export class AvatarSession extends Connection {
   }
 
   async exchange(sdp) {
-    const offer = { sdp, type: "offer", ...(this.#avatar === null ? {} : { avatar: this.#avatar }) };
+    const offer = { sdp, type: "offer", ...(this.#avatar === null ? {} : { avatar: this.#avatar }), ...this.#style };
     const answer = await requestJson(this.urlOf("offer"), { method: "POST", json: offer });
     const place = this.urlOf(`api/sessions/${encodeURIComponent(answer.session_id)}`);
     this.#sessionId = answer.session_id;
@@ -119,6 +147,8 @@ export class AvatarSession extends Connection {
     };
     channel.addEventListener("open", () => {
       if (!current()) return;
+      this.#blendshapes.attach(channel);
+      if (this.#listening) this.#send({ type: "listening", on: true });
       timer = setInterval(ping, PING_INTERVAL_MS);
       ping();
     });
@@ -148,10 +178,14 @@ export class AvatarSession extends Connection {
       case "avatar":
         this.emit("avatar", { name: message.name });
         break;
+      case "style":
+        this.emit("style", { pose: message.pose_style, gaze: message.gaze_style });
+        break;
       case "error":
         this.emit("refused", { code: message.code, message: message.message });
         break;
       default: // A newer server may say more than this page understands.
+        this.#blendshapes.receive(message);
     }
   }
 }

@@ -4,14 +4,24 @@
 //   viewer.addEventListener("media", ({ detail }) => { video.srcObject = detail.stream; });
 //   viewer.watch(sessionId);
 
+import { BlendshapeFeed } from "./blendshapes.js";
 import { Connection } from "./connection.js";
 import { AvatarError, request, requestJson } from "./signalling.js";
 
 export { AvatarError };
 
-/** Events: those of Connection. A session that does not exist, or no longer, is waited for like a server that is away. */
+/**
+ * Events: those of Connection. A session that does not exist, or no longer, is waited for like a server that is away. Where asked
+ * for: `blendshapes` with detail Face (blendshapes.js), 25 a second, and `refused` with detail `{code, message}` where there are none.
+ */
 export class WhepViewer extends Connection {
   #sessionId = null;
+  #blendshapes = new BlendshapeFeed((face) => this.emit("blendshapes", face));
+
+  /** Ask for the face as blendshapes, before `watch`; or, at any time, for no more of them. */
+  askForBlendshapes(on = true) {
+    this.#blendshapes.ask(on);
+  }
 
   /**
    * @param {string} sessionId
@@ -25,6 +35,7 @@ export class WhepViewer extends Connection {
   prepare(peer) {
     peer.addTransceiver("video", { direction: "recvonly" });
     peer.addTransceiver("audio", { direction: "recvonly" });
+    if (this.#blendshapes.wanted) this.#listen(peer.createDataChannel("control", { ordered: true }));
   }
 
   exchange(sdp) {
@@ -39,6 +50,15 @@ export class WhepViewer extends Connection {
       if (location) request(new URL(location, response.url), { method: "DELETE", keepalive: true }).catch(() => {});
     };
     return { sdp: await response.text(), release };
+  }
+
+  #listen(channel) {
+    channel.addEventListener("open", () => this.#blendshapes.attach(channel));
+    channel.addEventListener("message", ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "error") this.emit("refused", { code: message.code, message: message.message });
+      else this.#blendshapes.receive(message);
+    });
   }
 
   passes(error) {
