@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 import time
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from webrtc_avatar.avatar.actor import FADE_OUT_FRAMES, Actor
 from webrtc_avatar.avatar.compose import i420, planes
 from webrtc_avatar.avatar.cue import Cue
+from webrtc_avatar.avatar.idle import Look
 from webrtc_avatar.avatar.package import Avatar, load_avatar
+from webrtc_avatar.avatar.stage import stage_of
+from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.errors import EngineFailure
 
 IRIS = Path(__file__).parents[2] / "models" / "iris"
@@ -129,6 +133,81 @@ def test_a_crop_of_the_wrong_size_is_refused_and_the_actor_goes_on(iris: Avatar,
     with pytest.raises(EngineFailure, match="float32"):
         actor.draw(0, open_mouth.astype(np.float32), Cue(speaking=True))
     assert np.array_equal(actor.draw(0, None), undisturbed.draw(0, None))
+
+
+def eyes_of(avatar: Avatar, look: Look) -> np.ndarray:
+    """Luma of the eyes' box, (96, 224)."""
+    return planes(stage_of(avatar).eyes(look)).y.astype(int)
+
+
+@pytest.mark.parametrize(
+    "look", [Look(gaze=(1, 0), came_from=(1, 0)), Look(lid=1.0), Look(gaze=(0, -1), came_from=(0, -1), lid=0.3)]
+)
+def test_brows_rise_over_any_gaze_and_lid_and_leave_the_eyes_alone(iris: Avatar, look: Look) -> None:
+    resting, raised = eyes_of(iris, look), eyes_of(iris, dataclasses.replace(look, brow_raise=1.0))
+    assert np.array_equal(raised[50:], resting[50:])
+    assert np.abs(raised[:40] - resting[:40]).mean() > 5
+    seam = np.abs(np.diff(raised[38:52], axis=0)).mean(), np.abs(np.diff(resting[38:52], axis=0)).mean()
+    assert seam[0] < 1.2 * seam[1] + 0.5
+
+
+def test_brows_rise_in_fine_steps_and_are_never_seen_twice(iris: Avatar) -> None:
+    frames = [eyes_of(iris, Look(brow_raise=raise_ / 24))[:44] for raise_ in range(25)]
+    steps = [np.abs(after - before).mean() for before, after in itertools.pairwise(frames)]
+    assert max(steps) < 0.15 * np.abs(frames[-1] - frames[0]).mean()
+    edges = [np.abs(np.diff(cv2.GaussianBlur(f.astype(np.float32), (0, 0), 1.0), axis=0)).max(0).mean() for f in frames]
+    assert min(edges) > 0.8 * min(edges[0], edges[-1]), "a mix of two brows has softer edges than either"
+
+
+def test_a_crop_on_the_way_is_shown_in_the_middle_of_a_saccade(iris: Avatar) -> None:
+    looks = {
+        gaze: next(crop for crop in iris.eyes if crop.gaze == gaze and crop.lid == 0) for gaze in ((-1, 0), (1, 0))
+    }
+    assert len(looks) == 2
+    across = eyes_of(iris, Look(gaze=(1, 0), came_from=(-1, 0), arrived=0.5))
+    assert np.array_equal(across, eyes_of(iris, Look()))
+    assert np.array_equal(eyes_of(iris, Look(gaze=(1, 0), came_from=(0, 0))), eyes_of(iris, Look(gaze=(1, 0))))
+
+
+def test_the_mouth_smiles_at_rest_and_not_without_a_picture_of_it(iris: Avatar) -> None:
+    serious = dataclasses.replace(iris, smile=None)
+    smiling, plain = Actor(iris, seed=2), Actor(serious, seed=2)
+    shown, rest = smiling.draw(0, None, Cue(listening=True)), plain.draw(0, None, Cue(listening=True))
+    assert np.abs(mouth_part(shown, iris) - mouth_part(rest, iris)).mean() > 1
+    assert np.array_equal(planes(shown).y[:220], planes(rest).y[:220])
+
+
+def test_the_smile_never_pops_when_speech_comes_and_goes(iris: Avatar) -> None:
+    left, top, right, bottom = iris.mouth_box
+    plain = i420(np.ascontiguousarray(iris.plate[top:bottom, left:right]))
+    actor, parts = Actor(iris, seed=2, style=Style(alive=True)), []
+    resting = Actor(dataclasses.replace(iris, smile=None), seed=2)
+    for tick in range(120):
+        cue = Cue(speaking=10 <= tick < 40)
+        frame = actor.draw(tick, plain if cue.speaking else None, cue)
+        parts.append(np.abs(mouth_part(frame, iris) - mouth_part(resting.draw(tick, None, cue), iris)).mean())
+    assert parts[0] > 0.5
+    assert max(parts[13:60]) < 0.15
+    assert parts[-1] > 0.5
+    assert np.abs(np.diff(parts)).max() < 0.7 * parts[0]
+
+
+def test_a_face_that_is_not_alive_moves_its_mouth_only(iris: Avatar, open_mouth: np.ndarray) -> None:
+    actor = Actor(iris, seed=5, style=Style(alive=False))
+    cues = [Cue(speaking=True, stress=1.0, pitch=1.0), Cue(listening=True), Cue()]
+    frames = [actor.draw(tick, open_mouth if tick % 3 == 0 else None, cues[tick % 3]) for tick in range(60)]
+    assert all(np.array_equal(planes(frame).y[:240], planes(frames[0]).y[:240]) for frame in frames)
+    assert not np.array_equal(mouth_part(frames[0], iris), mouth_part(frames[2], iris))
+
+
+def test_an_actor_tells_what_it_did_in_the_last_frame(iris: Avatar) -> None:
+    actor = Actor(iris, seed=5)
+    assert actor.pose is None
+    actor.draw(0, None)
+    first = actor.pose
+    actor.draw(40, None, Cue(listening=True))
+    assert first is not None
+    assert actor.pose != first
 
 
 def test_an_avatar_without_flow_holds_its_head_still(iris: Avatar) -> None:

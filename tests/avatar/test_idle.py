@@ -46,6 +46,23 @@ def test_gaze_mostly_meets_the_viewer_and_glances_are_short(seed: int) -> None:
     assert max(length for _, length in runs(away)) <= 32
 
 
+def test_larger_turns_of_the_head_come_with_a_blink_and_small_ones_need_none() -> None:
+    with_blink: dict[bool, list[bool]] = {True: [], False: []}
+    for seed in SEEDS:
+        angles = np.array([(pose.yaw, pose.pitch) for pose in poses(seed)])
+        closed = np.array([pose.look.lid for pose in poses(seed)]) > 0
+        turned = np.hypot(*(angles[30:] - angles[:-30]).T)
+        for tick in range(30, len(turned) - 30):
+            blink = bool(closed[tick - 6 : tick + 24].any())
+            if turned[tick] > 1.05 and turned[tick] == turned[tick - 15 : tick + 16].max():
+                with_blink[True].append(blink)
+            elif turned[tick - 15 : tick + 16].max() < 0.5:
+                with_blink[False].append(blink)
+    assert len(with_blink[True]) > 10
+    assert np.mean(with_blink[True]) > 0.9
+    assert np.mean(with_blink[False]) < 0.5
+
+
 def test_brows_rise_now_and_then_without_a_jump() -> None:
     brows = np.array([pose.look.brow_raise for seed in SEEDS for pose in poses(seed)])
     assert brows.max() > 0.3

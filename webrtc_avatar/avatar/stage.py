@@ -52,6 +52,11 @@ class Stage:
         came_from = look.gaze if look.arrived >= 1 else look.came_from
         before = self._nearest(look.lid, came_from, squint_before)
         after = self._nearest(look.lid, look.gaze, squint_after)
+        if look.arrived < 1:
+            (x, y), (to_x, to_y) = came_from, look.gaze
+            between = self._nearest(look.lid, (x + share * (to_x - x), y + share * (to_y - y)), 0.0)
+            if between not in (before, after):
+                before = after = between  # a crop on the way is sharper than a mix, which shows two irises
         mixed = 0 if before == after else round(_MIXES * min(max(share, 0.0), 1.0))
         brow = round(min(max(look.brow_raise, 0.0), 1.0) * STEPS) if self._brows else 0
         return self._eyes(before, after, mixed, brow)
