@@ -43,6 +43,7 @@ class Stage:
         self._brow_box, self._brow_feather, self._brows = self._raised(avatar)
         self._smiles = self._smiling(avatar)
         self._eyes = lru_cache(maxsize=128)(self._compose_eyes)
+        self._nearest = lru_cache(maxsize=512)(self._find_nearest)
 
     def eyes(self, look: Look) -> Picture:
         """Return the eyes with their surroundings as I420, ready to be copied to `eye_box`; not to be written to."""
@@ -82,7 +83,7 @@ class Stage:
     def _squints(self) -> list[float]:
         return sorted({crop.squint for crop in self._crops})
 
-    def _nearest(self, lid: float, gaze: Gaze, squint: float) -> int:
+    def _find_nearest(self, lid: float, gaze: Gaze, squint: float) -> int:
         def unlike(number: int) -> float:
             crop = self._crops[number]
             return (
