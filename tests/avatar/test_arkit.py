@@ -89,10 +89,10 @@ def test_smiles_are_smiles_and_less_than_the_resting_one_is_a_frown():
 def test_a_smile_at_rest_is_told_and_adds_to_the_mouth_s_own():
     resting = Pose(yaw=0.0, pitch=0.0, roll=0.0, breath=0.0, look=Look(), smile=1.0)
     place = ARKIT_NAMES.index("mouthSmileLeft")
-    assert blendshapes(None, resting)[place] == pytest.approx(0.3)
+    assert blendshapes(None, resting)[place] == pytest.approx(0.18)
     weights = np.zeros(12, np.float32)
     weights[MOUTH_WEIGHTS.index("smile")] = 0.5
-    assert blendshapes(weights, resting)[place] == pytest.approx(0.6)
+    assert blendshapes(weights, resting)[place] == pytest.approx(0.48)
 
 
 def test_no_weights_leave_0_to_1():

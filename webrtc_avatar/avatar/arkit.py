@@ -68,8 +68,8 @@ _MOUTH: dict[str, dict[str, float]] = {
     "tongueOut": {"tongueOut": 1.0},
 }
 _SMILE = 0.6
-_RESTING_SMILE = 0.3
-"""`mouthSmile` of the warmest smile at rest, which is half a weight `smile` above the resting face."""
+_RESTING_SMILE = 0.18
+"""`mouthSmile` of the warmest smile at rest, which is rendered with a weight `smile` of 0.3."""
 
 _UPPER_MIDDLE = 0.45
 
