@@ -43,7 +43,7 @@ def test_iris_loads_with_everything_that_a_frame_needs():
     assert iris.plate.dtype == iris.background.dtype == iris.matte.dtype == np.uint8
     assert iris.mouth_box == (144, 248, 368, 408)
     assert iris.eye_box == (144, 152, 368, 248)
-    assert len(iris.eyes) == 48
+    assert len(iris.eyes) == 108
     assert {crop.image.shape for crop in iris.eyes} == {(96, 224, 3)}
     assert {crop.gaze for crop in iris.eyes} >= {(0, 0), (-1, 0), (1, 0), (0, 1), (0, -1)}
     assert all(field.ndim == 3 and field.shape[2] == 2 for field in iris.flow.values())

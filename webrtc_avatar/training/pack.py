@@ -34,8 +34,7 @@ GAZES = {
     "down": (0.0, -1.0),
 }
 """What the renders' names of gazes mean: x to the picture's right, y up. Renders may also give [x, y] themselves."""
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9]
-_LOSSLESS_WEBP = [cv2.IMWRITE_WEBP_QUALITY, 101]
+_WITHOUT_LOSS = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 9], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}
 
 
 def pack(renders: Path, package: Path, *, name: str, title: str, licence: str) -> None:
@@ -119,7 +118,7 @@ def _read(path: Path, flag: int = cv2.IMREAD_COLOR) -> np.ndarray[Any, np.dtype[
 
 
 def _write(path: Path, image: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    if not cv2.imwrite(str(path), image, [*_PNG, *_LOSSLESS_WEBP]):
+    if not cv2.imwrite(str(path), image, _WITHOUT_LOSS[path.suffix]):
         raise OSError(f"{path} could not be written; check the folder's permissions")
 
 
