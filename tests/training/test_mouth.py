@@ -50,10 +50,23 @@ def seen(session, weights):
 
 
 def test_the_rendered_mouths_are_all_there(mouths):
-    assert mouths.crops.shape == (721, 160, 224, 3)
-    assert mouths.weights.shape == (721, 12)
+    count = len(mouths.crops)
+    assert count >= 949
+    assert mouths.crops.shape == (count, 160, 224, 3)
+    assert mouths.weights.shape == (count, 12)
     assert mouths.held_out.sum() == 100
+    assert len(mouths.sweeps.crops) == 50
     assert mouths.weight_names == WEIGHTS
+
+
+def test_held_out_mouths_and_sweeps_are_not_fitted(mouths):
+    assert len(mouths.seen.weights) == len(mouths.weights) - 150
+    held_out = {row.tobytes() for row in mouths.unseen.weights}
+    assert not held_out & {row.tobytes() for row in mouths.seen.weights}
+    known = {entry.name: numpy_helper.to_array(entry) for entry in onnx.load(IRIS / "mouth.onnx").graph.initializer}[
+        "known"
+    ]
+    assert len(known) == len(mouths.seen.weights)
 
 
 def test_fitting_twice_gives_the_same_bytes(mouths, tmp_path):

@@ -26,7 +26,7 @@ class KernelMouth(nn.Module):
         metric: float32 (weights, features), takes weights to where distance means difference in the picture.
         known: float32 (samples, features), the rendered mouths there.
         coefficients: float32 (samples, components).
-        basis: float16 (components, height * 3 / 2 * width), in grey levels; the sums are made in float32.
+        basis: int8 (components, height * 3 / 2 * width); its scale is in the coefficients, the sums are made in float32.
         mean: float32 (height * 3 / 2, width), grey levels.
     """
 

@@ -1,7 +1,7 @@
 """The rendered mouths: crops, the weights that they show, and which of them are held out to measure with.
 
 A folder with `mouth.json` and either one image file a crop, as the render scripts leave them, or all crops as the frames
-of `mouths.mkv`, which is how the repository keeps them: 721 crops at 48 dB or better in a fifth of the lossless size.
+of `mouths.mkv`, which is how the repository keeps them: 48 dB or better in a fifth of the lossless size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 VIDEO_NAME = "mouths.mkv"
 FACTS_NAME = "mouth.json"
+SWEEP = "sweep"
 
 _CODEC, _PIXELS = "libx264rgb", "bgr24"
 _OPTIONS = {"crf": "9", "preset": "slow"}
@@ -31,18 +32,38 @@ class Mouths:
     Attributes:
         weights: float32 (n, 12), in the order of `weight_names`.
         crops: uint8 (n, height, width, 3) BGR.
-        held_out: bool (n,), true for crops that no fit may see before it is measured.
+        held_out: bool (n,), true for crops that measure and are never fitted.
+        kinds: str (n,), why each was rendered: see `choose_mouths.py`. Crops of kind "sweep" are the frames of slow sweeps through
+            visemes, in order; they measure too.
         weight_names: names of the weights.
     """
 
     weights: npt.NDArray[np.float32]
     crops: npt.NDArray[np.uint8]
     held_out: npt.NDArray[np.bool_]
+    kinds: npt.NDArray[np.str_]
     weight_names: tuple[str, ...]
 
     def take(self, chosen: npt.NDArray[Any]) -> Mouths:
         """Return the mouths that a mask or an index array chooses."""
-        return Mouths(self.weights[chosen], self.crops[chosen], self.held_out[chosen], self.weight_names)
+        return Mouths(
+            self.weights[chosen], self.crops[chosen], self.held_out[chosen], self.kinds[chosen], self.weight_names
+        )
+
+    @property
+    def seen(self) -> Mouths:
+        """The mouths that a network is fitted to."""
+        return self.take(~self.held_out & (self.kinds != SWEEP))
+
+    @property
+    def unseen(self) -> Mouths:
+        """The held-out mouths."""
+        return self.take(self.held_out)
+
+    @property
+    def sweeps(self) -> Mouths:
+        """The frames of slow sweeps, in order."""
+        return self.take(self.kinds == SWEEP)
 
 
 def load_mouths(folder: Path) -> Mouths:
@@ -62,6 +83,7 @@ def load_mouths(folder: Path) -> Mouths:
         weights=np.array([crop["weights"] for crop in facts["crops"]], np.float32),
         crops=crops,
         held_out=np.isin(names, facts["held_out"]),
+        kinds=np.array([crop["kind"] for crop in facts["crops"]]),
         weight_names=tuple(facts["weights"]),
     )
 

@@ -17,7 +17,7 @@ IR_VERSION = 8
 def write_onnx(mouth: KernelMouth, path: Path) -> None:
     """Write the network: "weights" float32 (batch, weights) -> "crop" uint8 (batch, height * 3 / 2, width) I420.
 
-    The basis stays in half precision in the file; a runtime folds the cast once, when it loads the file.
+    The basis stays in 8 bits in the file; a runtime folds the cast once, when it loads the file.
     """
     state = {name: getattr(mouth, name).numpy() for name in STATE}
     rows, columns = state["mean"].shape

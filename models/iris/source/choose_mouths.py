@@ -1,12 +1,13 @@
-"""Chooses the mouths to render: viseme corners, loud mouths, speech, mixes of two visemes, smiles.
+"""Chooses the mouths to render: viseme corners, loud and closed mouths, tongues, slow sweeps, speech, mixes of two visemes, smiles.
 
     python models/iris/source/choose_mouths.py mouth.json [--count 1200]
 
-Any prefix of the list is a fair sample. `models/iris/source/mouth.json` holds the choice that iris was made from; this
+Any prefix of the list that holds the sweeps is a fair sample. `models/iris/source/mouth.json` holds the choice that iris was made from; this
 makes another one. Needs libespeak-ng1.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ LOUD_PAIRS = (
     *(("aa", name) for name in ("O", "U", "E", "LL", "RR", "CH", "FF", "PP", "sil", "DD", "SS")),
     *(("O", name) for name in ("E", "LL", "PP", "U", "sil")),
 )
+CLOSED_STRENGTHS = (0.55, 0.85, 1.2)
+CLOSED_SHARES = (0.95, 0.85, 0.75, 0.6)
+LIP_TO_TEETH_SHARES = (0.8, 0.6)
+TONGUE_SHARES = (0.75, 0.5)
+FURTHER_STRENGTHS = (0.55, 0.85, 1.15)
+SWEEPS = (("sil", "aa", "O", "PP"), ("FF", "I", "LL", "U"))
+SWEEP_STEPS = 8
 # Weights matter unequally in the picture: a tenth of jaw shows more than a tenth of upper lip.
 WEIGHT_SCALE = np.array([2.0, 1, 1, 0.8, 1, 1, 1.2, 1.2, 0.9, 0.9, 0.5, 1.0], np.float32)
 
@@ -54,6 +62,44 @@ def loud_states() -> list[tuple[str, np.ndarray]]:
     for first, second in LOUD_PAIRS:
         states.append(("loud", _with_jaw((VISEMES[first] + VISEMES[second]) / 2, max(LOUD_VISEMES))))
     return states
+
+
+def closed_states() -> list[tuple[str, np.ndarray]]:
+    """Return closed lips that open a little towards other visemes, and lower lips at the teeth that do."""
+    states = [VISEMES["PP"] * strength for strength in CLOSED_STRENGTHS]
+    states += [
+        _mixed("PP", name, share) for share in CLOSED_SHARES for name in ("aa", "O", "I", "E", "SS", "RR", "U", "@")
+    ]
+    states += [VISEMES["FF"] * strength for strength in FURTHER_STRENGTHS]
+    states += [_mixed("FF", name, share) for share in LIP_TO_TEETH_SHARES for name in ("aa", "I", "O", "E", "U", "@")]
+    return [("closed", vector) for vector in states]
+
+
+def tongue_states() -> list[tuple[str, np.ndarray]]:
+    """Return l, d and th at further strengths and on their way to vowels."""
+    tongues = ("LL", "DD", "TH")
+    states = [VISEMES[name] * strength for name in tongues for strength in FURTHER_STRENGTHS]
+    states += [
+        _mixed(tongue, vowel, share)
+        for share in TONGUE_SHARES
+        for tongue in tongues
+        for vowel in ("aa", "E", "I", "O", "U", "@")
+    ]
+    return [("tongue", vector) for vector in states]
+
+
+def sweep_states() -> list[tuple[str, np.ndarray]]:
+    """Return the frames of slow sweeps through visemes, in order. They measure flicker and are not fitted."""
+    states = []
+    for names in SWEEPS:
+        for first, second in itertools.pairwise(names):
+            states += [_mixed(second, first, step / SWEEP_STEPS) for step in range(SWEEP_STEPS)]
+        states.append(VISEMES[names[-1]])
+    return [("sweep", vector) for vector in states]
+
+
+def _mixed(first: str, second: str, share: float) -> np.ndarray:
+    return VISEMES[first] * share + VISEMES[second] * (1 - share)
 
 
 def _with_jaw(weights: np.ndarray, gain: float) -> np.ndarray:
@@ -104,7 +150,7 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def choose(count: int) -> dict:
     """Return the content of `mouth.json` for so many mouths."""
     rng = np.random.default_rng(SEED)
-    corners = corner_states() + loud_states()
+    corners = corner_states() + loud_states() + closed_states() + tongue_states() + sweep_states()
     rest_count = count - len(corners)
     speech_count, mix_count = round(rest_count * 0.6), round(rest_count * 0.3)
     smile_count = rest_count - speech_count - mix_count
@@ -130,7 +176,9 @@ def choose(count: int) -> dict:
         states.append(("smile", weights))
 
     states = corners + [states[i] for i in rng.permutation(len(states))]
-    held_out = np.sort(rng.choice(np.arange(len(corners), min(count, 500)), HELD_OUT_COUNT, replace=False))
+    held_out = np.sort(
+        rng.choice(np.arange(len(corners), min(count, len(corners) + 450)), HELD_OUT_COUNT, replace=False)
+    )
     crops = [
         {"file": f"{index:04d}.png", "kind": kind, "weights": [round(float(value), 4) for value in vector]}
         for index, (kind, vector) in enumerate(states)
