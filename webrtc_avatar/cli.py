@@ -138,6 +138,14 @@ def bench(context: typer.Context) -> None:
     bench_app(args=context.args, prog_name="webrtc-avatar bench")
 
 
+@app.command(name="eval", **_DELEGATED)
+def evaluate(context: typer.Context) -> None:
+    """Tell how well an avatar speaks: one table, on speech and mouths that it was not made from."""
+    from webrtc_avatar.evaluation.command import eval_app
+
+    eval_app(args=context.args, prog_name="webrtc-avatar eval")
+
+
 def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Return the settings of flags, environment and file.
 

@@ -35,16 +35,17 @@ def test_after_a_reset_the_stream_hears_silence_before_the_next_chunk():
     assert np.array_equal(stream.push(_sound(1)), first)
 
 
-def test_a_window_is_complete_once_two_more_chunks_were_pushed():
+def test_a_window_is_complete_with_its_chunk_and_not_before():
     stream = MelStream()
     rows = sum(len(stream.push(chunk)) for chunk in _sound(8).reshape(-1, CHUNK_SAMPLES))
-    assert window_rows(5).stop <= rows < window_rows(6).stop
+    assert window_rows(7).stop == rows
 
 
-def test_a_window_lies_around_its_chunk():
+def test_a_window_ends_in_its_chunk_and_the_first_one_begins_before_the_start():
     rows = window_rows(10)
     assert len(rows) == MEL_WINDOW
-    assert rows.start == 10 * MEL_ROWS_PER_CHUNK - MEL_ROWS_BEFORE
+    assert 10 * MEL_ROWS_PER_CHUNK <= rows[-1] < 11 * MEL_ROWS_PER_CHUNK
+    assert window_rows(0).start == -MEL_ROWS_BEFORE
 
 
 def test_a_row_is_centred_on_its_instant():

@@ -50,7 +50,7 @@ def test_iris_loads_with_everything_that_a_frame_needs():
     assert iris.flow
     assert len(iris.model.weights) == 12
     assert len(iris.model.visemes) == 16
-    assert (iris.model.chunks_before, iris.model.chunks_after) == (6, 2)
+    assert (iris.model.chunks_before, iris.model.chunks_after) == (15, 1)
     assert iris.model.crop_size == (224, 160)
     assert iris.model.ear.is_file()
     assert iris.model.mouth.is_file()
@@ -96,7 +96,7 @@ def test_a_package_without_flow_has_a_still_head(package):
         ('"jawOpen", ', "", "weights has 11 labels, 11 of them different; viseme_kernel needs 12"),
         ('"jawOpen", ', '"smile", ', "weights has 12 labels, 11 of them different"),
         ('"sil", ', "", "visemes has 15 labels"),
-        ("chunks_after = 2", "chunks_after = 9", "model.chunks_after: Input should be less than or equal to 7"),
+        ("chunks_after = 1", "chunks_after = 9", "model.chunks_after: Input should be less than or equal to 7"),
         ("[144, 248, 368, 408]", "[145, 248, 369, 408]", "has odd edges"),
         ("[144, 248, 368, 408]", "[368, 248, 144, 408]", "is empty or negative"),
         ("[144, 248, 368, 408]", "[-2, 248, 222, 408]", "is empty or negative"),

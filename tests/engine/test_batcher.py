@@ -29,7 +29,7 @@ def request(deadline_s, *, stream=None, index=0, submitted_s=0.0, epoch=0, seque
         stream=stream or FakeStream(),
         index=index,
         epoch=epoch,
-        window=np.zeros((33, 80), np.float32),
+        window=np.zeros((64, 80), np.float32),
     )
 
 

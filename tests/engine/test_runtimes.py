@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 def test_onnx_and_torch_agree_to_a_thousandth():
     onnx, torch = OnnxRuntime(threads=1), TorchRuntime("cpu", threads=1)
-    windows = RNG.normal(-6, 3, (5, 33, 80)).astype(np.float32)
+    windows = RNG.normal(-6, 3, (5, 64, 80)).astype(np.float32)
     expected = onnx.load(AVATAR.model.ear, "speech_tcn")({"mel": windows})
     heard = torch.load(AVATAR.model.ear, "speech_tcn")({"mel": windows})
     assert sorted(heard) == sorted(expected) == ["visemes", "weights"]
@@ -34,7 +34,7 @@ def test_onnx_and_torch_agree_to_a_thousandth():
 
 def test_a_batch_equals_its_frames_alone():
     model = VisemeModel(AVATAR, OnnxRuntime(threads=1))
-    windows = RNG.normal(-6, 3, (7, 33, 80)).astype(np.float32)
+    windows = RNG.normal(-6, 3, (7, 64, 80)).astype(np.float32)
     together = model.encode_audio(windows)
     alone = np.concatenate([model.encode_audio(window[None]) for window in windows])
     np.testing.assert_allclose(together, alone, atol=1e-5)

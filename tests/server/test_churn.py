@@ -57,7 +57,10 @@ async def settled(process):
 
 
 async def test_fifty_visits_leave_threads_descriptors_sockets_and_memory_as_they_were(speech):
-    async with running(WEBRTC_AVATAR_UNWATCHED_TIMEOUT_S="0.5") as (server, client):
+    async with running(WEBRTC_AVATAR_UNWATCHED_TIMEOUT_S="0.5", WEBRTC_AVATAR_MAX_SESSIONS=str(2 * AT_ONCE)) as (
+        server,
+        client,
+    ):
         process = psutil.Process(server.pid)
         await visits(client, speech, WARM_UP)
         before = await settled(process)
@@ -69,7 +72,7 @@ async def test_fifty_visits_leave_threads_descriptors_sockets_and_memory_as_they
 
 
 async def test_visits_leave_no_task_and_no_session_behind(start, speech):
-    server = await start(unwatched_timeout_s=0.5)
+    server = await start(unwatched_timeout_s=0.5, max_sessions=2 * AT_ONCE)
     await visits(server.client, speech, AT_ONCE)
     before = tasks_of_the_server()
     await visits(server.client, speech, 2 * AT_ONCE)

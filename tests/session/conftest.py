@@ -35,7 +35,7 @@ class StandInRuntime:
         if self.fail:
             raise RuntimeError("broken on purpose")
         batch = len(inputs["mel"])
-        return {"weights": np.zeros((batch, 12), np.float32), "visemes": np.zeros((batch, 16), np.float32)}
+        return {"weights": np.zeros((batch, 4, 12), np.float32), "visemes": np.zeros((batch, 4, 16), np.float32)}
 
     def mouth(self, inputs):
         return {"crop": np.full((len(inputs["weights"]), 240, 224), 255, np.uint8)}

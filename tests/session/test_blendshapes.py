@@ -26,9 +26,9 @@ def open_jaw(host):
     def ear(inputs):
         host.runtime.calls += 1
         host.runtime.allowed.wait(5)
-        weights = np.zeros((len(inputs["mel"]), 12), np.float32)
-        weights[:, MOUTH_WEIGHTS.index("jawOpen")] = 0.4
-        return {"weights": weights, "visemes": np.zeros((len(weights), 16), np.float32)}
+        weights = np.zeros((len(inputs["mel"]), 4, 12), np.float32)
+        weights[..., MOUTH_WEIGHTS.index("jawOpen")] = 0.4
+        return {"weights": weights, "visemes": np.zeros((len(weights), 4, 16), np.float32)}
 
     host.runtime.ear = ear
     return host

@@ -4,8 +4,10 @@ import pytest
 pytest.importorskip("scipy")
 
 from webrtc_avatar.audio.mel import SILENT_MEL, log_mel
-from webrtc_avatar.training.augment import noise_sounds, other_microphone, other_room, through_opus
+from webrtc_avatar.training.augment import other_microphone, other_room, through_opus
+from webrtc_avatar.training.noises import noise_sounds
 from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.training.whisper import whispered
 
 
 def _burst(at_s: float) -> np.ndarray:
@@ -46,3 +48,21 @@ def test_noises_are_about_as_loud_as_speech():
     for name, sound in noise_sounds(np.random.default_rng(0)).items():
         assert sound.dtype == np.float32, name
         assert 0.005 < np.sqrt(np.mean(sound**2)) < 2, name
+
+
+def test_a_whisper_keeps_the_envelope_and_loses_the_pitch():
+    time_s = np.arange(16_000) / 16_000
+    buzz = np.sign(np.sin(2 * np.pi * 120 * time_s)) * (time_s % 0.5 < 0.25)
+    voiced = (0.3 * buzz).astype(np.float32)
+    quiet = whispered(voiced, np.random.default_rng(0))
+    assert quiet.shape == voiced.shape
+    assert quiet.dtype == np.float32
+
+    def periodic(samples: np.ndarray) -> float:
+        part = samples[1000:3000]
+        return float(np.corrcoef(part[:-133], part[133:])[0, 1])
+
+    assert periodic(voiced) > 0.8
+    assert abs(periodic(quiet)) < 0.4
+    loud, silent = quiet[500:3500].std(), quiet[4500:7500].std()
+    assert loud > 50 * silent

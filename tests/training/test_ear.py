@@ -8,13 +8,23 @@ torch = pytest.importorskip("torch")
 
 from onnx import numpy_helper  # noqa: E402
 
-from webrtc_avatar.nets.speech_tcn import FF, JAW, JAW_RANGE, PEAK_SHARE, PP, SpeechNet, jaw_scale, pool  # noqa: E402
-from webrtc_avatar.training.ear import NormedEar, Trainer  # noqa: E402
+from webrtc_avatar.evaluation.ear import load_ear  # noqa: E402
+from webrtc_avatar.nets.speech_tcn import (  # noqa: E402
+    JAW,
+    JAW_RANGE,
+    LOOKAHEADS,
+    ROWS_PER_CHUNK,
+    WINDOW_ROWS,
+    SpeechNet,
+    jaw_scale,
+    loudness_rows,
+)
+from webrtc_avatar.training.ear import CROP_ROWS, Trainer, by_delay  # noqa: E402
 from webrtc_avatar.training.ear_export import export_ear  # noqa: E402
-from webrtc_avatar.training.ear_report import load_ear  # noqa: E402
+from webrtc_avatar.training.ear_net import NormedEar  # noqa: E402
 from webrtc_avatar.training.phonemes import Segment  # noqa: E402
 from webrtc_avatar.training.utterances import Utterance  # noqa: E402
-from webrtc_avatar.training.visemes import VISEME_VECTORS  # noqa: E402
+from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS  # noqa: E402
 
 EAR = Path(__file__).parents[2] / "models" / "iris" / "ear.onnx"
 
@@ -25,7 +35,7 @@ def _one_thread():
 
 
 def _windows(count: int) -> np.ndarray:
-    return np.random.default_rng(3).normal(-4, 4, (count, 33, 80)).astype(np.float32)
+    return np.random.default_rng(3).normal(-4, 4, (count, WINDOW_ROWS, 80)).astype(np.float32)
 
 
 def _from_onnx(path: Path) -> SpeechNet:
@@ -42,63 +52,84 @@ def test_torch_and_onnx_runtime_agree_on_the_shipped_ear():
 
 
 def test_the_shipped_ear_is_small_and_holds_the_viseme_vectors():
-    assert EAR.stat().st_size < 1_500_000
+    assert EAR.stat().st_size < 2_500_000
     assert np.array_equal(_from_onnx(EAR).vectors.numpy(), VISEME_VECTORS)
 
 
 def test_outputs_are_a_distribution_and_its_mouth_but_for_the_loudness_of_the_jaw():
     windows = _windows(4)
     weights, visemes = load_ear(EAR)(windows)
-    assert np.allclose(visemes.sum(1), 1, atol=1e-4)
+    assert visemes.shape == (4, LOOKAHEADS, 16)
+    assert np.allclose(visemes.sum(2), 1, atol=1e-4)
     mouth = visemes @ VISEME_VECTORS
-    assert np.allclose(weights[:, JAW + 1 :], mouth[:, JAW + 1 :], atol=1e-5)
-    scale = weights[:, JAW] / mouth[:, JAW]
-    assert np.allclose(scale, jaw_scale(torch.from_numpy(windows))[:, 0].numpy(), atol=1e-4)
+    assert np.allclose(weights[..., JAW + 1 :], mouth[..., JAW + 1 :], atol=1e-5)
+    scale = weights[..., JAW] / mouth[..., JAW]
+    assert np.allclose(scale, jaw_scale(torch.from_numpy(windows))[..., 0].numpy(), atol=1e-4)
 
 
 def test_the_jaw_opens_less_for_a_whisper_and_more_for_a_shout():
-    silent, loud = torch.full((1, 33, 80), -13.8), torch.full((1, 33, 80), 5.0)
-    assert jaw_scale(silent).item() == pytest.approx(JAW_RANGE[0])
-    assert jaw_scale(loud).item() == pytest.approx(JAW_RANGE[1])
+    silent, loud = (torch.full((1, WINDOW_ROWS, 80), level) for level in (-13.8, 5.0))
+    assert jaw_scale(silent).tolist() == [[[pytest.approx(JAW_RANGE[0])]] * LOOKAHEADS]
+    assert jaw_scale(loud).tolist() == [[[pytest.approx(JAW_RANGE[1])]] * LOOKAHEADS]
 
 
-def test_pooling_leans_towards_a_closure_of_a_single_row():
-    probabilities = torch.zeros((1, 16, 4))
-    probabilities[:, 10] = 1.0
-    probabilities[:, 10, 2], probabilities[:, PP, 2] = 0.1, 0.9
-    pooled = pool(probabilities)[0]
-    assert pooled[PP].item() == pytest.approx(0.9 / 4 * (1 - PEAK_SHARE) + 0.9 * PEAK_SHARE)
-    assert pooled[PP] + pooled[10] == pytest.approx(1.0, abs=1e-4)
+@pytest.mark.parametrize("lookahead", range(LOOKAHEADS))
+def test_loudness_is_that_of_the_chunk_itself(lookahead):
+    own_first = WINDOW_ROWS - 3 - ROWS_PER_CHUNK * lookahead
+    rows = loudness_rows(lookahead)
+    assert rows.start <= own_first
+    assert min(own_first + ROWS_PER_CHUNK, WINDOW_ROWS) <= rows.stop <= WINDOW_ROWS
 
 
-def test_two_closures_in_one_frame_share_it():
-    probabilities = torch.zeros((1, 16, 4))
-    probabilities[:, PP, :2], probabilities[:, FF, 2:] = 1.0, 1.0
-    pooled = pool(probabilities)[0]
-    assert pooled.sum().item() == pytest.approx(1.0)
-    assert pooled[PP].item() == pytest.approx(0.5)
-
-
-def test_folding_normalization_changes_nothing():
+def _trained_a_little() -> NormedEar:
     torch.manual_seed(0)
-    net = NormedEar(channels=16)
+    net = NormedEar(channels=16, hidden=24)
     net.logits(torch.from_numpy(_windows(8)))
-    for norm in net.norms:
+    for norm in (*net.norms, net.head_norm):
         torch.nn.init.uniform_(norm.weight, 0.5, 2)
-    net.eval()
-    windows = torch.from_numpy(_windows(2))
-    with torch.inference_mode():
-        assert torch.allclose(net.logits(windows), net.folded().logits(windows), atol=1e-4)
-        assert torch.allclose(1.5 * net.logits(windows), net.folded(sharpness=1.5).logits(windows), atol=1e-4)
+    return net.eval()
 
 
-def test_a_longer_stretch_gives_the_same_rows_as_windows_of_it():
-    net = SpeechNet(channels=8).eval()
+def test_a_window_is_answered_as_the_long_stretch_that_training_sees_with_normalization_folded_away():
+    net = _trained_a_little()
     rows = torch.from_numpy(_windows(1).repeat(2, axis=1))
     with torch.inference_mode():
-        whole, part = net.logits(rows), net.logits(rows[:, 4:37])
-    assert whole.shape == (1, 16, 66 - 29)
-    assert torch.allclose(whole[..., 4:8], part, atol=1e-5)
+        told = net.logits(rows)
+        assert told.shape == (1, WINDOW_ROWS + 1, 16, 16)
+        for newest in (WINDOW_ROWS - 1, WINDOW_ROWS + 4):
+            by_lookahead = net.folded().answers(rows[:, newest - WINDOW_ROWS + 1 : newest + 1])[0]
+            for lookahead in range(LOOKAHEADS):
+                # The chunk's four rows in order of time are the delays from the longest to the shortest.
+                delays = range(4 * lookahead + 3, 4 * lookahead - 1, -1)
+                expected = told[0, newest - WINDOW_ROWS + 1, list(delays)]
+                assert torch.allclose(by_lookahead[lookahead], expected, atol=1e-4)
+
+
+def test_sharpness_multiplies_the_logits():
+    net, windows = _trained_a_little(), torch.from_numpy(_windows(2))
+    with torch.inference_mode():
+        assert torch.allclose(
+            1.5 * net.folded().answers(windows), net.folded(sharpness=1.5).answers(windows), atol=1e-4
+        )
+
+
+def test_leaning_adds_to_one_viseme_at_every_delay():
+    net, windows = _trained_a_little(), torch.from_numpy(_windows(2))
+    with torch.inference_mode():
+        more = net.folded(leaning={"U": 0.5}).answers(windows) - net.folded().answers(windows)
+    expected = torch.zeros(16)
+    expected[VISEME_NAMES.index("U")] = 0.5
+    assert torch.allclose(more, expected.expand_as(more), atol=1e-5)
+
+
+def test_answers_are_taught_by_the_rows_at_their_delays():
+    rows = CROP_ROWS + WINDOW_ROWS
+    shares = np.arange(rows, dtype=np.float32)[:, None].repeat(16, 1)
+    told = by_delay(shares)
+    assert told.shape == (CROP_ROWS, 16, 16)
+    newest = WINDOW_ROWS - 1 + np.arange(CROP_ROWS)
+    for delay in (-1, 0, 14):
+        assert np.array_equal(told[:, delay + 1, 0], newest - delay)
 
 
 def test_training_is_reproducible_from_its_seed(tmp_path):
@@ -116,5 +147,5 @@ def test_training_is_reproducible_from_its_seed(tmp_path):
     assert np.array_equal(first, trained(1))
     assert not np.array_equal(first, trained(2))
     weights, visemes = load_ear(tmp_path / "ear.onnx")(_windows(1))
-    assert weights.shape == (1, 12)
-    assert visemes.shape == (1, 16)
+    assert weights.shape == (1, LOOKAHEADS, 12)
+    assert visemes.shape == (1, LOOKAHEADS, 16)

@@ -1,6 +1,4 @@
 import ctypes
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +6,6 @@ import pytest
 from webrtc_avatar.training.phonemes import Segment, viseme_segments
 from webrtc_avatar.training.sentences import SENTENCES
 from webrtc_avatar.training.utterances import Utterance, load_utterances, save_utterances
-
-LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 
 
 def _has_espeak() -> bool:
@@ -63,16 +59,3 @@ def test_espeak_refuses_an_unknown_voice_by_name():
 
     with pytest.raises(ValueError, match="xx-nowhere"):
         speak("hello", "xx-nowhere")
-
-
-@pytest.mark.skipif(not LIBRIVOX.exists(), reason="needs pocketsphinx-testdata")
-def test_real_speech_is_aligned_with_its_words():
-    pytest.importorskip("pocketsphinx")
-    from webrtc_avatar.training.speech import real_speech
-
-    utterances = list(real_speech(LIBRIVOX))
-    lines = (LIBRIVOX / "transcription").read_text().splitlines()
-    assert len(utterances) == len([line for line in lines if re.search(r"\(.*\)", line)])
-    for utterance in utterances:
-        assert utterance.held_out
-        assert 0 < utterance.segments[0].start_s < utterance.segments[-1].end_s <= utterance.length_s

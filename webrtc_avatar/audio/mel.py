@@ -15,10 +15,10 @@ from webrtc_avatar.errors import InvalidAudio
 MEL_BANDS = 80
 MEL_HOP_SAMPLES = 160
 MEL_ROWS_PER_CHUNK = CHUNK_SAMPLES // MEL_HOP_SAMPLES
-MEL_ROWS_BEFORE = 22
-"""Rows of a chunk's window before the chunk's own first row."""
-MEL_WINDOW = 33
-"""Rows of a chunk's window: for chunk n the rows 4 n - 22 to 4 n + 10. All are there once chunk n + 2 was pushed."""
+MEL_WINDOW = 64
+"""Rows that the ear hears at a time, the newest last: after chunk m was pushed the rows 4 m - 61 to 4 m + 2."""
+MEL_ROWS_BEFORE = MEL_WINDOW - MEL_ROWS_PER_CHUNK + 1
+"""Rows of the first chunk's window that lie before the start."""
 
 MelRows = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ SILENT_MEL = float(np.log(_FLOOR))
 
 
 def window_rows(chunk_index: int) -> range:
-    """Return the indices of the mel rows that the network hears for a chunk; negative ones lie before the start."""
+    """Return the indices of the mel rows that the ear hears once a chunk was pushed; negative ones lie before the start."""
     first = MEL_ROWS_PER_CHUNK * chunk_index - MEL_ROWS_BEFORE
     return range(first, first + MEL_WINDOW)
 

@@ -42,7 +42,7 @@ class ModelSection(_Section):
     kind: str
     ear: _File
     mouth: _File
-    chunks_before: int = Field(ge=0, le=8)
+    chunks_before: int = Field(ge=0, le=16)
     chunks_after: int = Field(ge=0, le=7)
     weights: tuple[_Label, ...]
     visemes: tuple[_Label, ...]

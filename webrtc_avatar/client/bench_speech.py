@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from webrtc_avatar.audio.chunk import CHUNK_S, CHUNK_SAMPLES, SAMPLE_RATE_HZ, SOUND_RATE_HZ
-from webrtc_avatar.audio.mel import SILENT_MEL, log_mel, window_rows
+from webrtc_avatar.audio.chunk import CHUNK_S, SAMPLE_RATE_HZ, SOUND_RATE_HZ
 from webrtc_avatar.avatar.compose import Box, i420, planes, put
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.client import measure
 from webrtc_avatar.client.failures import NotMedia
 from webrtc_avatar.client.mouth import opening
 from webrtc_avatar.client.speech_track import decode_sound
+from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
+from webrtc_avatar.evaluation.ear import stream_windows
 
 _SENTENCES = (
     "Good morning, how are you today? My mother bought five pounds of ripe bananas. "
@@ -90,16 +91,12 @@ def in_step_lag(avatar: Avatar, audio: Path) -> measure.Lag | None:
     """
     sound = decode_sound(audio)[: 60 * SOUND_RATE_HZ]
     samples = soxr.resample(sound.astype(np.float32) / 32768, SOUND_RATE_HZ, SAMPLE_RATE_HZ).astype(np.float32)
-    runtime = OnnxRuntime(threads=1)
-    ear, mouth = runtime.load(avatar.model.ear, "speech_tcn"), runtime.load(avatar.model.mouth, "kernel_mouth")
-    before, count = -window_rows(0).start, len(samples) // CHUNK_SAMPLES
-    rows = np.pad(log_mel(samples), ((before, len(window_rows(0))), (0, 0)), constant_values=SILENT_MEL)
+    model, lookahead = VisemeModel(avatar, OnnxRuntime(threads=1)), avatar.model.chunks_after
+    windows = stream_windows(samples, chunks_more=lookahead)[lookahead:]
     heights: list[float] = []
     box = Box(*avatar.mouth_box)
-    for first in range(0, count, _BATCH):
-        chunks = range(first, min(first + _BATCH, count))
-        mel = np.stack([rows[window_rows(n).start + before : window_rows(n).stop + before] for n in chunks])
-        for crop in mouth({"weights": ear({"mel": mel.astype(np.float32)})["weights"]})["crop"]:
+    for first in range(0, len(windows), _BATCH):
+        for crop in model.render(model.encode_audio(windows[first : first + _BATCH])):
             frame = planes(i420(avatar.plate))
             put(frame, box, crop)
             heights.append(opening(frame.u, frame.v))
@@ -107,6 +104,6 @@ def in_step_lag(avatar: Avatar, audio: Path) -> measure.Lag | None:
     return measure.audio_video_offset(
         np.arange(level.size, dtype=np.float64) * measure.STEP_S,
         level,
-        np.arange(count, dtype=np.float64) * CHUNK_S,
+        np.arange(len(windows), dtype=np.float64) * CHUNK_S,
         np.asarray(heights),
     )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.audio.mel import MEL_BANDS, MEL_WINDOW
+from webrtc_avatar.audio.mel import MEL_BANDS, MEL_WINDOW, SILENT_MEL
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine.runtime import Network, Runtime
 from webrtc_avatar.errors import InvalidAvatar
@@ -42,6 +42,7 @@ class VisemeModel:
         """
         spec = avatar.model
         self._weight_count = len(spec.weights)
+        self._lookahead = spec.chunks_after
         left, top, right, bottom = avatar.mouth_box
         self._crop_shape = ((bottom - top) * 3 // 2, right - left)
         self._name = avatar.name
@@ -61,12 +62,15 @@ class VisemeModel:
             ) from error
 
     def _check_shapes(self) -> None:
-        weights = self.encode_audio(np.zeros((1, MEL_WINDOW, MEL_BANDS), np.float32))
-        if weights.shape != (1, self._weight_count):
+        silence = np.full((1, MEL_WINDOW, MEL_BANDS), SILENT_MEL, np.float32)
+        heard = _output(self._ear, {"mel": silence}, "weights", self._name)
+        if heard.ndim != 3 or heard.shape[1] <= self._lookahead or heard.shape[2] != self._weight_count:
             raise InvalidAvatar(
-                f"avatar {self._name!r}: ear gives weights of shape {weights.shape[1:]}, avatar.toml names "
-                f"{self._weight_count}; export the network again or correct [model] weights"
+                f"avatar {self._name!r}: ear gives weights of shape {heard.shape[1:]} (look-aheads, weights); avatar.toml "
+                f"has {self._weight_count} weights and chunks_after = {self._lookahead}; export the network again or correct "
+                f"[model] weights and chunks_after"
             )
+        weights = self.encode_audio(silence)
         crop = self.render(weights)
         if crop.shape[1:] != self._crop_shape or crop.dtype != np.uint8:
             raise InvalidAvatar(
@@ -75,8 +79,9 @@ class VisemeModel:
             )
 
     def encode_audio(self, windows: Floats) -> Floats:
-        """Return mouth weights (batch, weights) of log-mel windows (batch, 33, 80)."""
-        return _output(self._ear, {"mel": windows}, "weights", self._name)
+        """Return mouth weights (batch, weights) of log-mel windows (batch, 64, 80), for the package's look-ahead."""
+        weights = _output(self._ear, {"mel": windows}, "weights", self._name)
+        return np.ascontiguousarray(weights[:, self._lookahead])
 
     def render(self, features: Floats) -> Crops:
         """Return mouth crops (batch, height * 3 / 2, width) of mouth weights (batch, weights)."""

@@ -51,7 +51,7 @@ class StreamState:
         return self.closed or epoch != self.epoch
 
     def add(self, samples: npt.NDArray[np.float32], epoch: int) -> npt.NDArray[np.float32] | None:
-        """Take the next chunk, float32 (640,), and return the window (33, 80) of the newest frame that is complete.
+        """Take the next chunk, float32 (640,), and return the newest rows (64, 80), which show the newest complete frame.
 
         Returns None while a new epoch has fewer than `chunks_after` + 1 chunks.
         """

@@ -1,1 +1,1 @@
-"""How good it is: measured the way it is used, on what nothing was trained on."""
+"""Tells how good an avatar is: what it was made to do, measured on what it was not made from."""

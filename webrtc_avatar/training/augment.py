@@ -9,16 +9,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import soxr
-from scipy.signal import fftconvolve, firwin, lfilter
+from scipy.signal import fftconvolve, firwin
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
 from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows
 from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.training.whisper import whispered
 
 Floats = npt.NDArray[np.float32]
 
 _SPEEDS = (0.84, 1.2)
-_NOISE_S = 40
 _OPUS_RATE_HZ, _OPUS_FRAME_SAMPLES, _OPUS_DELAY_SAMPLES = 48_000, 960, 312
 _DB = np.log(10) / 10
 """Natural logarithm of power per decibel."""
@@ -29,6 +29,8 @@ def other_room(samples: Samples, segments: list[Segment], rng: np.random.Generat
     speed = float(rng.uniform(*_SPEEDS))
     heard = soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="LQ")
     moved = [Segment(start_s / speed, end_s / speed, viseme) for start_s, end_s, viseme in segments]
+    if rng.random() < 0.04:
+        heard = whispered(heard, rng)
     if rng.random() < 0.4:
         decay = np.exp(-np.arange(3200) / rng.uniform(120, 900))
         tail = rng.normal(0, 1, 3200) * decay
@@ -73,32 +75,6 @@ def through_opus(samples: Samples, *, bit_rate: int) -> Samples:
         joined /= 32768
     narrow: Samples = soxr.resample(joined[_OPUS_DELAY_SAMPLES:], _OPUS_RATE_HZ, SAMPLE_RATE_HZ, quality="LQ")
     return np.pad(narrow, (0, max(0, len(samples) - len(narrow))))[: len(samples)]
-
-
-def noise_sounds(rng: np.random.Generator) -> dict[str, Samples]:
-    """Return 40 s each of sounds that are not speech, about as loud as full-scale speech, by name."""
-    count = _NOISE_S * SAMPLE_RATE_HZ
-    time_s = np.arange(count) / SAMPLE_RATE_HZ
-    white = rng.normal(0, 0.1, count)
-    swell = np.maximum(0, np.sin(2 * np.pi * time_s / 2.7)) ** 2
-    clicks = np.zeros(count)
-    clicks[rng.integers(0, count, _NOISE_S * 3)] = rng.uniform(-8, 8, _NOISE_S * 3)
-    sounds = {
-        "white": white,
-        "pink": 4 * lfilter([0.049922, -0.095994, 0.050613, -0.004409], [1, -2.494956, 2.017266, -0.522189], white),
-        "brown": 4 * lfilter([0.02], [1, -0.99], white),
-        "fan": 2 * _band(white, 200, 1200),
-        "hum": sum(np.sin(2 * np.pi * 50 * k * time_s + k) / k for k in range(1, 12)) * 0.15 + 0.02 * white,
-        "breath": _band(white, 500, 5500) * swell,
-        "clicks": lfilter([1], [1, -1.6, 0.8], clicks) + 0.01 * white,
-    }
-    return {name: sound.astype(np.float32) for name, sound in sounds.items()}
-
-
-def _band(samples: npt.NDArray[np.float64], lowest_hz: float, highest_hz: float) -> npt.NDArray[np.float64]:
-    taps = firwin(101, (lowest_hz, highest_hz), fs=SAMPLE_RATE_HZ, pass_zero=False)
-    filtered: npt.NDArray[np.float64] = lfilter(taps, [1], samples)
-    return filtered
 
 
 def other_microphone(rows: MelRows, noise: MelRows, rng: np.random.Generator) -> MelRows:

@@ -25,7 +25,7 @@ MOUTH_BOX_PX = (144, 248, 368, 408)
 FEATHER_PX = 8
 FINE_NAME = "plate_1024.webp"
 """The plate at twice the size, without loss, in a third less than a PNG takes."""
-CHUNKS_BEFORE, CHUNKS_AFTER = 6, 2
+CHUNKS_BEFORE, CHUNKS_AFTER = 15, 1
 GAZES = {
     "centre": (0.0, 0.0),
     "image_left": (-1.0, 0.0),

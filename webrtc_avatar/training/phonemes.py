@@ -104,6 +104,8 @@ _DOMINANCE: dict[str | None, tuple[float, float, float]] = {
     None: (1.4, 0.020, 0.060),
 }
 _FALL_POWER = 1.4
+_RELEASED_EARLY_S = 0.012
+"""Lips that part do so at the burst, not when the pull of the closure has died away: it ends so much sooner."""
 _REST_PULL = 1e-3
 
 
@@ -183,8 +185,9 @@ def viseme_shares(segments: Iterable[Segment], frame_count: int, rate_hz: float)
     pulls = np.zeros((frame_count, len(VISEME_NAMES)))
     for start_s, end_s, viseme in segments:
         strength, shortest_s, fall_s = _DOMINANCE.get(viseme, _DOMINANCE[None])
-        half_width_s = max((end_s - start_s) / 2, shortest_s)
-        middle_s = (start_s + end_s) / 2
+        open_s = max(end_s - _RELEASED_EARLY_S, start_s + 2 * shortest_s) if viseme == "PP" else end_s
+        half_width_s = max((min(open_s, end_s) - start_s) / 2, shortest_s)
+        middle_s = (start_s + min(open_s, end_s)) / 2
         reach_s = half_width_s + 4 * fall_s
         first = max(0, int((middle_s - reach_s) * rate_hz))
         last = max(first, int((middle_s + reach_s) * rate_hz) + 2)

@@ -1,11 +1,10 @@
 """Makes the speech that the ear learns from: synthetic voices, whose phoneme times are exact.
 
-usage: python -m webrtc_avatar.training.speech data/speech [--seed 0] [--sources espeak hibari ...] [--real FOLDER]
-    [--prompts FOLDER]
+usage: python -m webrtc_avatar.training.speech data/speech [--seed 0] [--sources espeak hibari ...]
 
 Writes one file a source. Every 17th sentence of a language is held out from training, whoever speaks it; `unseen` holds
-voices that nothing is trained on. The two FOLDERs hold human speech for testing only: `--real` is
-`test/data/librivox` of Debian's pocketsphinx-testdata, `--prompts` what asterisk-core-sounds-en-g722 installs.
+voices and `language` a language that nothing is trained on. `festival_copyleft` is made only when it is asked for: its voices
+are under the GPL or LGPL, and what that means for a network trained on them is for nobody here to say.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import numpy.typing as npt
 import soxr
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
-from webrtc_avatar.evaluation.recordings import recorded_speech
 from webrtc_avatar.training.espeak import speak
 from webrtc_avatar.training.phonemes import Alphabet, Phoneme, viseme_segments
+from webrtc_avatar.training.repair import repaired
 from webrtc_avatar.training.sentences import SENTENCES
 from webrtc_avatar.training.utterances import Utterance, save_utterances
 
@@ -73,7 +72,8 @@ def utterance(
     samples, rate_hz, phonemes = speech
     scale = 32768 if samples.dtype == np.int16 else 1
     resampled = soxr.resample(samples.astype(np.float32) / scale, rate_hz, SAMPLE_RATE_HZ)
-    return Utterance(voice, resampled.astype(np.float32), viseme_segments(phonemes, alphabet), held_out)
+    heard = resampled.astype(np.float32)
+    return Utterance(voice, heard, repaired(heard, viseme_segments(phonemes, alphabet)), held_out)
 
 
 def _numbered_english() -> list[tuple[str, bool]]:
@@ -182,16 +182,6 @@ def unseen_speech(rng: np.random.Generator) -> Voices:
             yield utterance(f"kokoro:{name}", speech, "misaki", held_out=True)
 
 
-def real_speech(folder: Path) -> Voices:
-    """Yield five recorded sentences; their times are to about 20 ms."""
-    yield from recorded_speech("librivox", folder)
-
-
-def prompt_speech(folder: Path) -> Voices:
-    """Yield recorded prompts of a telephone system; their times are to about 20 ms."""
-    yield from recorded_speech("asterisk", folder)
-
-
 SOURCES: dict[str, Callable[[np.random.Generator], Voices]] = {
     "espeak": espeak_speech,
     "hibari": hibari_speech,
@@ -209,21 +199,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the chosen sources."""
     parser = argparse.ArgumentParser(prog="webrtc_avatar.training.speech", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sources", nargs="*", choices=list(SOURCES), default=list(SOURCES))
-    parser.add_argument(
-        "--real", type=Path, metavar="FOLDER", help="recorded sentences with a transcription, to test on"
-    )
-    parser.add_argument("--prompts", type=Path, metavar="FOLDER", help="recorded prompts of Asterisk, to test on")
+    usual = [name for name in SOURCES if name != "festival_copyleft"]
+    parser.add_argument("--sources", nargs="*", choices=list(SOURCES), default=usual)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.sources:
         _seed_voices(options.seed)
         _write(options.folder, name, SOURCES[name](np.random.default_rng([options.seed, *name.encode()])))
-    if options.real is not None:
-        _write(options.folder, "real", real_speech(options.real))
-    if options.prompts is not None:
-        _write(options.folder, "prompts", prompt_speech(options.prompts))
 
 
 def _write(folder: Path, name: str, speech: Voices) -> None:
