@@ -98,6 +98,20 @@ class NoBlendshapes(AvatarServerError):
         )
 
 
+class NoFeatures(AvatarServerError):
+    """Frames were asked for without sound, of an avatar whose package brings no features."""
+
+    code = "no_features"
+    status = 422
+
+
+class FrameOutOfRange(AvatarServerError):
+    """A frame number that the avatar's footage or features do not have."""
+
+    code = "frame_out_of_range"
+    status = 400
+
+
 class InvalidAudio(AvatarServerError):
     """Sound of the wrong shape, type, rate or range."""
 

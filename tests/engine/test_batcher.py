@@ -1,9 +1,9 @@
 """The batcher's rules: earliest deadline first, one model a batch, nothing stale, nothing late."""
 
-import numpy as np
 import pytest
 
 from webrtc_avatar.engine.batcher import Batcher
+from webrtc_avatar.engine.model import Job
 from webrtc_avatar.engine.request import Request
 
 
@@ -26,10 +26,10 @@ def request(deadline_s, *, stream=None, index=0, submitted_s=0.0, epoch=0, seque
         deadline_s=deadline_s,
         sequence=sequence,
         submitted_s=submitted_s,
-        stream=stream or FakeStream(),
+        source=stream or FakeStream(),
         index=index,
         epoch=epoch,
-        window=np.zeros((64, 80), np.float32),
+        job=Job(None, index),
     )
 
 

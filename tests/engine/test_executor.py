@@ -9,7 +9,9 @@ import pytest
 
 from webrtc_avatar.engine.engine import Stream
 from webrtc_avatar.engine.executor import Executor
-from webrtc_avatar.engine.stream import StreamState
+from webrtc_avatar.engine.model import Rendered
+from webrtc_avatar.engine.source import Source
+from webrtc_avatar.engine.viseme import VisemeTrack
 from webrtc_avatar.errors import InvalidAudio
 from webrtc_avatar.metrics import Metrics
 
@@ -24,16 +26,19 @@ class FaultyModel:
         self.threads = set()
         self.poison_above = None
 
-    def encode_audio(self, windows):
+    chunks_before, chunks_after = 15, 2
+
+    def track(self, *, first_chunk=0, windowed=False):
+        return VisemeTrack(self.chunks_after, windowed=windowed)
+
+    def render(self, jobs):
+        windows = np.stack([job.context for job in jobs])
         self.threads.add(threading.current_thread().name)
         self.batches.append(len(windows))
         features = windows[:, -1].mean(axis=1, keepdims=True).astype(np.float32)
         if self.poison_above is not None and features.max() > self.poison_above:
             raise RuntimeError("poisoned")
-        return features
-
-    def render(self, features):
-        return np.zeros((len(features), 4, 4, 3), np.uint8)
+        return [Rendered(np.zeros((4, 4, 3), np.uint8), feature) for feature in features]
 
 
 @pytest.fixture
@@ -49,10 +54,9 @@ def executor():
     executor.close()
 
 
-def open_stream(executor, model, chunks_after=2):
+def open_stream(executor, model):
     faces = queue.Queue()
-    state = StreamState(model_key="fake", model=model, on_face=faces.put, chunks_after=chunks_after)
-    return Stream(executor, state), faces
+    return Stream(executor, Source(model_key="fake", model=model, on_face=faces.put)), faces
 
 
 def chunk(amplitude=0.1, seed=0):
@@ -140,7 +144,7 @@ def test_a_receiver_that_raises_harms_nobody_else(executor, model):
     def broken(face):
         raise ValueError("gone")
 
-    stream = Stream(executor, StreamState(model_key="fake", model=model, on_face=broken, chunks_after=2))
+    stream = Stream(executor, Source(model_key="fake", model=model, on_face=broken))
     push_all(stream, [chunk(seed=i) for i in range(3)])
     healthy, faces = open_stream(executor, model)
     push_all(healthy, [chunk(seed=i) for i in range(3)])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from webrtc_avatar.avatar.library import Library, default_folders
-from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime import open_runtime
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.runtime.torch import TorchRuntime
+from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.errors import EngineFailure, InvalidAvatar
 from webrtc_avatar.settings import Settings
 
@@ -38,9 +38,7 @@ def test_a_batch_equals_its_frames_alone():
     together = model.encode_audio(windows)
     alone = np.concatenate([model.encode_audio(window[None]) for window in windows])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert (
-        np.abs(model.render(together).astype(int) - np.concatenate([model.render(w[None]) for w in alone])).max() <= 1
-    )
+    assert np.abs(model.draw(together).astype(int) - np.concatenate([model.draw(w[None]) for w in alone])).max() <= 1
 
 
 @pytest.mark.parametrize("runtime", [OnnxRuntime(threads=1), TorchRuntime("cpu", threads=1)], ids=["onnx", "torch"])

@@ -25,8 +25,8 @@ from webrtc_avatar.client import measure
 from webrtc_avatar.client.failures import NotMedia
 from webrtc_avatar.client.mouth import opening
 from webrtc_avatar.client.speech_track import decode_sound
-from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
+from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.evaluation.ear import stream_windows
 
 _SENTENCES = (
@@ -96,7 +96,7 @@ def in_step_lag(avatar: Avatar, audio: Path) -> measure.Lag | None:
     heights: list[float] = []
     box = Box(*avatar.mouth_box)
     for first in range(0, len(windows), _BATCH):
-        for crop in model.render(model.encode_audio(windows[first : first + _BATCH])):
+        for crop in model.draw(model.encode_audio(windows[first : first + _BATCH])):
             frame = planes(i420(avatar.plate))
             put(frame, box, crop)
             heights.append(opening(frame.u, frame.v))

@@ -36,8 +36,8 @@ class Batcher:
         return sum(len(queue) for queue in self._queues.values())
 
     def add(self, request: Request) -> None:
-        """Queue a request under its stream's model."""
-        heapq.heappush(self._queues.setdefault(request.stream.model_key, []), request)
+        """Queue a request under its source's model."""
+        heapq.heappush(self._queues.setdefault(request.source.model_key, []), request)
 
     def record_run(self, model: Hashable, run_s: float) -> None:
         """Remember how long a call of `model` takes: an average that rises at once and falls slowly."""
@@ -62,11 +62,11 @@ class Batcher:
     def take(self, now_s: float) -> Batch:
         """Remove and return the most urgent batch; stale requests vanish, late ones come back apart.
 
-        Stale: of an epoch or a stream that is over. Late: the deadline has passed.
+        Stale: of an epoch or a source that is over. Late: the deadline has passed.
         """
         batch = Batch()
         for model in list(self._queues):
-            queue = [request for request in self._queues[model] if not request.stream.is_stale(request.epoch)]
+            queue = [request for request in self._queues[model] if not request.source.is_stale(request.epoch)]
             batch.late += [request for request in queue if request.deadline_s < now_s]
             queue = [request for request in queue if request.deadline_s >= now_s]
             heapq.heapify(queue)

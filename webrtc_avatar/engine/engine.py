@@ -14,10 +14,11 @@ import numpy.typing as npt
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine.executor import Executor
-from webrtc_avatar.engine.model import Model, VisemeModel
+from webrtc_avatar.engine.model import Model
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.engine.runtime import Runtime, open_runtime
-from webrtc_avatar.engine.stream import StreamState
+from webrtc_avatar.engine.source import Source
+from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.errors import EngineFailure, InvalidAudio, InvalidAvatar
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.settings import Settings
@@ -38,39 +39,62 @@ _MODELS: dict[str, ModelFactory] = {"viseme_kernel": VisemeModel}
 class Stream:
     """One caller's consecutive chunks; faces come back through `on_face`, on the engine's thread."""
 
-    def __init__(self, executor: Executor, state: StreamState) -> None:
+    def __init__(self, executor: Executor, source: Source) -> None:
         self._executor = executor
-        self._state = state
+        self._source = source
 
     @property
     def chunks_after(self) -> int:
         """Chunks of look-ahead: frame n is rendered when chunk n + chunks_after is pushed."""
-        return self._state.chunks_after
+        return self._source.chunks_after
 
-    def push(self, samples: npt.NDArray[np.float32], *, index: int, deadline_s: float | None, epoch: int) -> None:
+    def push(
+        self,
+        samples: npt.NDArray[np.float32],
+        *,
+        index: int,
+        deadline_s: float | None,
+        epoch: int,
+        base: int | None = None,
+    ) -> None:
         """Hand over chunk `index`, and ask for frame `index - chunks_after` if there is a deadline.
 
         Args:
             samples: float32 (640,), 16 kHz, -1..1. It must not change afterwards.
             index: number of the chunk; consecutive within an epoch.
-            deadline_s: `time.monotonic()` by which the face must be there; None: context only, no model call.
+            deadline_s: `time.monotonic()` by which the face must be there; infinite: bulk work, which takes what live frames
+                leave; None: context only, no model call.
             epoch: the caller's epoch; a new one forgets the sound before it.
+            base: number of the frame of footage to render it on; none: the frame's own.
 
         Raises:
             InvalidAudio: the chunk has another shape or type.
         """
         if samples.shape != (CHUNK_SAMPLES,) or samples.dtype != np.float32:
             raise InvalidAudio(f"a chunk is float32 ({CHUNK_SAMPLES},) at 16 kHz; got {samples.dtype} {samples.shape}")
-        state, executor = self._state, self._executor
-        executor.call(lambda: executor.add_chunk(state, samples, index=index, deadline_s=deadline_s, epoch=epoch))
+        source, executor = self._source, self._executor
+        executor.call(
+            lambda: executor.add_chunk(source, samples, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
+        )
+
+    def finish(self, *, index: int, deadline_s: float, epoch: int) -> None:
+        """End the sound and ask for the frames that still lack chunks, at most `chunks_after`.
+
+        Args:
+            index: the first of those frames.
+            deadline_s: as for `push`.
+            epoch: the caller's epoch.
+        """
+        source, executor = self._source, self._executor
+        executor.call(lambda: executor.finish(source, index=index, deadline_s=deadline_s, epoch=epoch))
 
     def reset(self, epoch: int) -> None:
         """Begin a new epoch: whatever waits is stale from now on."""
-        self._state.epoch = epoch
+        self._source.epoch = epoch
 
     def close(self) -> None:
         """Drop what waits; nothing is delivered any more."""
-        self._state.closed = True
+        self._source.closed = True
 
 
 class Engine:
@@ -131,8 +155,16 @@ class Engine:
         except BaseException as error:
             future.set_exception(error)
 
-    def open(self, avatar: Avatar, on_face: Callable[[Face], None]) -> Stream:
+    def open(
+        self, avatar: Avatar, on_face: Callable[[Face], None], *, first_chunk: int = 0, windowed: bool = False
+    ) -> Stream:
         """Return a stream of an avatar whose `load` is done.
+
+        Args:
+            avatar: who is rendered.
+            on_face: takes each face, on the engine's thread.
+            first_chunk: number of the first chunk that will be pushed.
+            windowed: see `Model.track`.
 
         Raises:
             EngineFailure: `load` was not called or has not finished.
@@ -141,7 +173,11 @@ class Engine:
             future = self._models.get(avatar.name)
         if future is None or not future.done():
             raise EngineFailure(f"avatar {avatar.name!r} is not loaded; wait for load() before open()")
-        state = StreamState(
-            model_key=avatar.name, model=future.result(), on_face=on_face, chunks_after=avatar.model.chunks_after
+        source = Source(
+            model_key=avatar.name,
+            model=future.result(),
+            on_face=on_face,
+            first_chunk=first_chunk,
+            windowed=windowed,
         )
-        return Stream(self._executor, state)
+        return Stream(self._executor, source)

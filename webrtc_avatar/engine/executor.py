@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from webrtc_avatar.engine.batcher import Batch, Batcher
+from webrtc_avatar.engine.model import Job
 from webrtc_avatar.engine.request import Face, Request
 from webrtc_avatar.errors import EngineFailure
 from webrtc_avatar.metrics import Metrics
 
 if TYPE_CHECKING:
-    from webrtc_avatar.engine.stream import StreamState
+    from webrtc_avatar.engine.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -52,24 +53,43 @@ class Executor:
         self._inbox.put(work)
 
     def add_chunk(
-        self, stream: StreamState, samples: np.ndarray, *, index: int, deadline_s: float | None, epoch: int
+        self,
+        source: Source,
+        samples: np.ndarray,
+        *,
+        index: int,
+        deadline_s: float | None,
+        epoch: int,
+        base: int | None,
     ) -> None:
-        """Take a chunk on the engine's thread; with a deadline, its newest complete frame is queued."""
-        if stream.is_stale(epoch):
+        """Take a chunk on the engine's thread; with a deadline, the frame that it completes is queued."""
+        if source.is_stale(epoch):
             return
-        window = stream.add(samples, epoch)
-        if deadline_s is None or window is None:
+        context = source.add(samples, epoch)
+        if deadline_s is None or context is None:
             return
+        frame = index - source.chunks_after
+        self._queue(source, context, frame=frame, base=base, deadline_s=deadline_s, epoch=epoch)
+
+    def finish(self, source: Source, *, index: int, deadline_s: float, epoch: int) -> None:
+        """Queue the frames that still lack chunks, on the engine's thread; `index` is the first of them."""
+        if not source.is_stale(epoch):
+            for frame, context in enumerate(source.finish(), start=index):
+                self._queue(source, context, frame=frame, base=None, deadline_s=deadline_s, epoch=epoch)
+
+    def _queue(
+        self, source: Source, context: object, *, frame: int, base: int | None, deadline_s: float, epoch: int
+    ) -> None:
         self._sequence += 1
         self._batcher.add(
             Request(
                 deadline_s=deadline_s,
                 sequence=self._sequence,
                 submitted_s=time.monotonic(),
-                stream=stream,
-                index=index - stream.chunks_after,
+                source=source,
+                index=frame,
                 epoch=epoch,
-                window=window,
+                job=Job(context, frame if base is None else base),
             )
         )
 
@@ -149,16 +169,24 @@ def _nothing() -> None:
 
 
 def _render_together(requests: list[Request]) -> list[Face]:
-    model = requests[0].stream.model
-    features = model.encode_audio(np.stack([request.window for request in requests]))
-    crops = model.render(features)
-    if len(crops) != len(requests):
+    started_s = time.monotonic()
+    rendered = requests[0].source.model.render([request.job for request in requests])
+    run_s = time.monotonic() - started_s
+    if len(rendered) != len(requests):
         raise EngineFailure(
-            f"the model gave {len(crops)} crops for {len(requests)} requests; its batch axis is not dynamic"
+            f"the model gave {len(rendered)} crops for {len(requests)} requests; its batch axis is not dynamic"
         )
     return [
-        Face(index=request.index, epoch=request.epoch, crop=crop, weights=weights)
-        for request, crop, weights in zip(requests, crops, features, strict=True)
+        Face(
+            index=request.index,
+            epoch=request.epoch,
+            crop=made.crop,
+            weights=made.weights,
+            batch_size=len(requests),
+            wait_s=started_s - request.submitted_s,
+            run_s=run_s,
+        )
+        for request, made in zip(requests, rendered, strict=True)
     ]
 
 
@@ -169,9 +197,9 @@ def _failed(request: Request, error: Exception) -> Face:
 
 
 def _deliver(request: Request, face: Face) -> None:
-    if request.stream.is_stale(request.epoch):
+    if request.source.is_stale(request.epoch):
         return
     try:
-        request.stream.on_face(face)
+        request.source.on_face(face)
     except Exception:  # a receiver that went away must not stop the thread of all
         log.exception("a face could not be delivered")

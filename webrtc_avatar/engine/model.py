@@ -1,97 +1,94 @@
-"""A loaded avatar model: windows of features in, mouth crops out, on one runtime.
+"""The contract of every model: sound becomes features on a track, frames on a base become crops, in batches.
 
-The contract of every model: `spec` (in the avatar's package), `encode_audio(windows) -> features` and
-`render(features) -> crops`, both batched. Crops are I420, as frames are: a model whose network gives another colour space
-converts in its adapter here.
+A track makes the features of one caller's sound as it arrives, once a chunk and never once a window. `push` gives the context of
+the frame that the chunk completes: whatever the model wants to know about its sound, for a later `render`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.audio.mel import MEL_BANDS, MEL_WINDOW, SILENT_MEL
-from webrtc_avatar.avatar.package import Avatar
-from webrtc_avatar.engine.runtime import Network, Runtime
-from webrtc_avatar.errors import InvalidAvatar
-
 Floats = npt.NDArray[np.float32]
 Crops = npt.NDArray[np.uint8]
 
+WINDOW_CHUNKS_BEFORE = 8
+WINDOW_CHUNKS_AFTER = 7
+"""Chunks around a frame's own in the wire contracts: 16 with its own."""
+
+
+class Job(NamedTuple):
+    """One frame to render.
+
+    Attributes:
+        context: what the track's `push` or the model's `features` gave.
+        base: number of the frame in the footage on which it is rendered, from 0; models fold it into their footage, and those
+            without footage do not look at it.
+    """
+
+    context: Any
+    base: int
+
+
+class Rendered(NamedTuple):
+    """What a job became.
+
+    Attributes:
+        crop: uint8, as the avatar's painter takes it: I420 (height * 3 / 2, width) for drawn avatars, BGR (height, width, 3)
+            for footage.
+        weights: float32 (weights,), the mouth's pose, or None where the model has none.
+    """
+
+    crop: Crops
+    weights: Floats | None
+
+
+class Track(Protocol):
+    """One caller's sound. Calls do not overlap, and come from the engine's threads.
+
+    Attributes:
+        chunks_after: frame n is complete when chunk n + chunks_after is there.
+    """
+
+    chunks_after: int
+
+    def push(self, samples: Floats) -> Any | None:
+        """Take the next chunk, float32 (640,), and return the context of the frame that it completes; None while too few."""
+
+    def finish(self) -> list[Any]:
+        """Return the contexts of the frames that still lack chunks, as the model sees a sound that ends here."""
+
 
 class Model(Protocol):
-    """What the executor calls; everything is batched and runs on the engine's thread."""
+    """What the engine calls, on its threads.
 
-    def encode_audio(self, windows: Floats) -> Floats:
-        """Return features (batch, n) of feature windows (batch, rows, bands)."""
+    Attributes:
+        chunks_before: chunks before a frame's own that reach it.
+        chunks_after: chunks after it that a live frame waits for.
+    """
 
-    def render(self, features: Floats) -> Crops:
-        """Return crops uint8 (batch, height * 3 / 2, width) I420 of features (batch, n)."""
+    chunks_before: int
+    chunks_after: int
 
+    def track(self, *, first_chunk: int = 0, windowed: bool = False) -> Track:
+        """Return a new track.
 
-class VisemeModel:
-    """Log-mel window to mouth weights ("ear"), weights to mouth crop ("mouth")."""
+        Args:
+            first_chunk: number of the first chunk that will be pushed; may be negative.
+            windowed: every frame depends on its own 16 chunks alone (8 before, 7 after, as in the wire contracts), whatever
+                else was pushed, so that a request may be cut anywhere. `chunks_after` is 7 then.
+        """
 
-    def __init__(self, avatar: Avatar, runtime: Runtime) -> None:
-        """Load both networks and check their shapes against the package by one call each.
+    def features(self, frame: int) -> Any:
+        """Return the context of a frame from the features that the avatar's package brings.
 
         Raises:
-            InvalidAvatar: a network is unreadable, or its inputs or outputs are not what the package says.
+            NoFeatures: the package brings none.
+            FrameOutOfRange: it has no such frame.
         """
-        spec = avatar.model
-        self._weight_count = len(spec.weights)
-        self._lookahead = spec.chunks_after
-        left, top, right, bottom = avatar.mouth_box
-        self._crop_shape = ((bottom - top) * 3 // 2, right - left)
-        self._name = avatar.name
-        self._ear = runtime.load(spec.ear, "speech_tcn")
-        self._mouth = runtime.load(spec.mouth, "kernel_mouth")
-        self._check()
 
-    def _check(self) -> None:
-        try:
-            self._check_shapes()
-        except InvalidAvatar:
-            raise
-        except Exception as error:  # what a network that is another one raises depends on the runtime
-            raise InvalidAvatar(
-                f"avatar {self._name!r}: its networks do not run: {str(error).splitlines()[0]}; "
-                "check that [model] ear and mouth name the right files"
-            ) from error
-
-    def _check_shapes(self) -> None:
-        silence = np.full((1, MEL_WINDOW, MEL_BANDS), SILENT_MEL, np.float32)
-        heard = _output(self._ear, {"mel": silence}, "weights", self._name)
-        if heard.ndim != 3 or heard.shape[1] <= self._lookahead or heard.shape[2] != self._weight_count:
-            raise InvalidAvatar(
-                f"avatar {self._name!r}: ear gives weights of shape {heard.shape[1:]} (look-aheads, weights); avatar.toml "
-                f"has {self._weight_count} weights and chunks_after = {self._lookahead}; export the network again or correct "
-                f"[model] weights and chunks_after"
-            )
-        weights = self.encode_audio(silence)
-        crop = self.render(weights)
-        if crop.shape[1:] != self._crop_shape or crop.dtype != np.uint8:
-            raise InvalidAvatar(
-                f"avatar {self._name!r}: mouth gives {crop.dtype} {crop.shape[1:]}, the mouth's box needs I420 uint8 "
-                f"{self._crop_shape}; export the network again or correct [mouth] box"
-            )
-
-    def encode_audio(self, windows: Floats) -> Floats:
-        """Return mouth weights (batch, weights) of log-mel windows (batch, 64, 80), for the package's look-ahead."""
-        weights = _output(self._ear, {"mel": windows}, "weights", self._name)
-        return np.ascontiguousarray(weights[:, self._lookahead])
-
-    def render(self, features: Floats) -> Crops:
-        """Return mouth crops (batch, height * 3 / 2, width) of mouth weights (batch, weights)."""
-        return _output(self._mouth, {"weights": features}, "crop", self._name)
-
-
-def _output(network: Network, inputs: dict[str, Floats], name: str, avatar: str) -> npt.NDArray[Any]:
-    outputs = network(inputs)
-    if name not in outputs:
-        raise InvalidAvatar(
-            f"avatar {avatar!r}: the network has outputs {sorted(outputs)}, needed is {name!r}; export it again"
-        )
-    return outputs[name]
+    def render(self, jobs: Sequence[Job]) -> Sequence[Rendered]:
+        """Return a crop for each job, in order. Contexts that were not needed so far are encoded here, in one batch."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.engine.model import Job
 from webrtc_avatar.errors import AvatarServerError
 
 if TYPE_CHECKING:
-    from webrtc_avatar.engine.stream import StreamState
+    from webrtc_avatar.engine.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,13 @@ class Face:
     Attributes:
         index: the frame's index, the one of the chunk it belongs to.
         epoch: the epoch of the request; stale ones are not for showing.
-        crop: the mouth, I420 uint8 (height * 3 / 2, width), or None where nothing was rendered.
+        crop: the face, uint8, as `Rendered.crop`; None where nothing was rendered.
         weights: float32 (weights,), the mouth's pose, or None.
         late: the deadline had passed before the model ran, so nothing was rendered.
         error: why the frame failed, alone as well as in its batch.
+        batch_size: frames in the model call that made it; 0 where none did.
+        wait_s: time between the request and that call.
+        run_s: time that the call took.
     """
 
     index: int
@@ -33,6 +37,9 @@ class Face:
     weights: npt.NDArray[np.float32] | None = None
     late: bool = False
     error: AvatarServerError | None = None
+    batch_size: int = 0
+    wait_s: float = 0.0
+    run_s: float = 0.0
 
 
 @dataclass(order=True, slots=True)
@@ -40,16 +47,19 @@ class Request:
     """One frame that waits for its turn; ordered by deadline, then by arrival.
 
     Attributes:
-        deadline_s: `time.monotonic()` by which the face must be there.
+        deadline_s: `time.monotonic()` by which the face must be there; infinite for bulk work, which takes what is left.
         sequence: order of arrival, which breaks ties.
         submitted_s: `time.monotonic()` of its arrival.
-        window: float32 (rows, bands), the features of its window.
+        source: who asked.
+        index: the frame's index, for the answer.
+        epoch: the caller's epoch.
+        job: what the model renders.
     """
 
     deadline_s: float
     sequence: int
     submitted_s: float = field(compare=False)
-    stream: StreamState = field(compare=False)
+    source: Source = field(compare=False)
     index: int = field(compare=False)
     epoch: int = field(compare=False)
-    window: npt.NDArray[np.float32] = field(compare=False)
+    job: Job = field(compare=False)

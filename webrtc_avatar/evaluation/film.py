@@ -20,8 +20,8 @@ from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import Avatar
-from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
+from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.evaluation.ear import stream_windows
 from webrtc_avatar.evaluation.recordings import read_sound
 from webrtc_avatar.session.voice import Voice
@@ -44,7 +44,7 @@ def frames(
     for tick, window in enumerate(windows):
         speaking = voiced[tick + lookahead]
         voice.note(chunks[tick])
-        crop = model.render(model.encode_audio(window[None]))[0] if speaking else None
+        crop = model.draw(model.encode_audio(window[None]))[0] if speaking else None
         yield actor.draw(tick, crop, voice.cue(voice.take(), speaking=speaking, listening=False))
 
 

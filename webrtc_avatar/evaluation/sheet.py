@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import Avatar
-from webrtc_avatar.engine.model import VisemeModel
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
+from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.training.mouth_data import Mouths, load_mouths
 from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS
 
@@ -27,7 +27,7 @@ _LABEL_PX = 22
 def visemes_sheet(avatar: Avatar, mouths: Mouths, *, columns: int = 4) -> npt.NDArray[np.uint8]:
     """Return a sheet, BGR, of the render nearest to each viseme (left) and the network's drawing of its weights (right)."""
     nearest = [int(((mouths.weights - vector) ** 2).sum(1).argmin()) for vector in VISEME_VECTORS]
-    drawn = VisemeModel(avatar, OnnxRuntime(threads=1)).render(mouths.weights[nearest])
+    drawn = VisemeModel(avatar, OnnxRuntime(threads=1)).draw(mouths.weights[nearest])
     pairs = [
         np.concatenate([mouths.crops[number], np.asarray(cv2.cvtColor(crop, cv2.COLOR_YUV2BGR_I420), np.uint8)], 1)
         for number, crop in zip(nearest, drawn, strict=True)
