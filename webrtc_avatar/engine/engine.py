@@ -6,13 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
-from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine.executor import Executor
 from webrtc_avatar.engine.model import Model
 from webrtc_avatar.engine.request import Face
@@ -23,13 +22,16 @@ from webrtc_avatar.errors import EngineFailure, InvalidAudio, InvalidAvatar
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.settings import Settings
 
+if TYPE_CHECKING:
+    from webrtc_avatar.avatar.package import AnyAvatar
+
 log = logging.getLogger(__name__)
 
 
 class ModelFactory(Protocol):
     """Makes the model of an avatar on a runtime."""
 
-    def __call__(self, avatar: Avatar, runtime: Runtime) -> Model:
+    def __call__(self, avatar: Any, runtime: Runtime) -> Model:
         """Return the model; raises InvalidAvatar."""
 
 
@@ -77,16 +79,43 @@ class Stream:
             lambda: executor.add_chunk(source, samples, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
         )
 
-    def finish(self, *, index: int, deadline_s: float, epoch: int) -> None:
+    def finish(
+        self,
+        *,
+        index: int,
+        deadline_s: float,
+        epoch: int,
+        frames: range | None = None,
+        bases: Callable[[int], int] | None = None,
+    ) -> None:
         """End the sound and ask for the frames that still lack chunks, at most `chunks_after`.
 
         Args:
             index: the first of those frames.
             deadline_s: as for `push`.
             epoch: the caller's epoch.
+            frames: which of them are wanted; none: all.
+            bases: the frame of footage of each; none: the frame's own number.
         """
         source, executor = self._source, self._executor
-        executor.call(lambda: executor.finish(source, index=index, deadline_s=deadline_s, epoch=epoch))
+        executor.call(
+            lambda: executor.finish(source, index=index, deadline_s=deadline_s, epoch=epoch, frames=frames, bases=bases)
+        )
+
+    def request(self, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
+        """Ask for a frame with the features that the avatar's package brings, whatever was pushed.
+
+        Args:
+            frame: its number in those features, from 0; one that there is not is answered with its error.
+            index: the number under which it is answered.
+            deadline_s: as for `push`.
+            epoch: the caller's epoch.
+            base: number of the frame of footage to render it on.
+        """
+        source, executor = self._source, self._executor
+        executor.call(
+            lambda: executor.request(source, frame, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
+        )
 
     def reset(self, epoch: int) -> None:
         """Begin a new epoch: whatever waits is stale from now on."""
@@ -128,7 +157,7 @@ class Engine:
         """Stop the thread; calling it twice is fine."""
         self._executor.close()
 
-    def load(self, avatar: Avatar) -> Future[Model]:
+    def load(self, avatar: AnyAvatar) -> Future[Model]:
         """Load and warm up an avatar's model, once however often it is asked for.
 
         This takes a thread of its own, so that the frames of those already in do not wait. The future raises InvalidAvatar for networks that do not fit; a later call tries again.
@@ -142,7 +171,7 @@ class Engine:
         threading.Thread(target=self._load, args=(avatar, future), name=f"load-{avatar.name}", daemon=True).start()
         return future
 
-    def _load(self, avatar: Avatar, future: Future[Model]) -> None:
+    def _load(self, avatar: AnyAvatar, future: Future[Model]) -> None:
         try:
             factory = _MODELS.get(avatar.model.kind)
             if factory is None:
@@ -156,7 +185,14 @@ class Engine:
             future.set_exception(error)
 
     def open(
-        self, avatar: Avatar, on_face: Callable[[Face], None], *, first_chunk: int = 0, windowed: bool = False
+        self,
+        avatar: AnyAvatar,
+        on_face: Callable[[Face], None],
+        *,
+        first_chunk: int = 0,
+        windowed: bool = False,
+        bulk: bool = False,
+        on_stop: Callable[[], None] | None = None,
     ) -> Stream:
         """Return a stream of an avatar whose `load` is done.
 
@@ -165,6 +201,8 @@ class Engine:
             on_face: takes each face, on the engine's thread.
             first_chunk: number of the first chunk that will be pushed.
             windowed: see `Model.track`.
+            bulk: nobody listens in real time, so its sound as well as its frames wait for those of live streams.
+            on_stop: called when the engine stops: no face comes any more.
 
         Raises:
             EngineFailure: `load` was not called or has not finished.

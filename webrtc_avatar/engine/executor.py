@@ -14,7 +14,7 @@ import numpy as np
 from webrtc_avatar.engine.batcher import Batch, Batcher
 from webrtc_avatar.engine.model import Job
 from webrtc_avatar.engine.request import Face, Request
-from webrtc_avatar.errors import EngineFailure
+from webrtc_avatar.errors import AvatarServerError, EngineFailure
 from webrtc_avatar.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -71,11 +71,34 @@ class Executor:
         frame = index - source.chunks_after
         self._queue(source, context, frame=frame, base=base, deadline_s=deadline_s, epoch=epoch)
 
-    def finish(self, source: Source, *, index: int, deadline_s: float, epoch: int) -> None:
+    def finish(
+        self,
+        source: Source,
+        *,
+        index: int,
+        deadline_s: float,
+        epoch: int,
+        frames: range | None,
+        bases: Callable[[int], int] | None,
+    ) -> None:
         """Queue the frames that still lack chunks, on the engine's thread; `index` is the first of them."""
-        if not source.is_stale(epoch):
-            for frame, context in enumerate(source.finish(), start=index):
-                self._queue(source, context, frame=frame, base=None, deadline_s=deadline_s, epoch=epoch)
+        if source.is_stale(epoch):
+            return
+        for frame, context in enumerate(source.finish(), start=index):
+            if frames is None or frame in frames:
+                base = None if bases is None else bases(frame)
+                self._queue(source, context, frame=frame, base=base, deadline_s=deadline_s, epoch=epoch)
+
+    def request(self, source: Source, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
+        """Queue a frame with the package's features, on the engine's thread."""
+        if source.is_stale(epoch):
+            return
+        try:
+            context = source.model.features(frame)
+        except AvatarServerError as error:
+            source.on_face(Face(index=index, epoch=epoch, error=error))
+            return
+        self._queue(source, context, frame=index, base=base, deadline_s=deadline_s, epoch=epoch)
 
     def _queue(
         self, source: Source, context: object, *, frame: int, base: int | None, deadline_s: float, epoch: int
