@@ -119,6 +119,13 @@ class InvalidAudio(AvatarServerError):
     status = 400
 
 
+class UnreadableSound(InvalidAudio):
+    """A file that should hold sound, and holds none that FFmpeg can decode."""
+
+    code = "unreadable_sound"
+    status = 415
+
+
 class EngineFailure(AvatarServerError):
     """A model call failed, alone as well as in a batch."""
 
