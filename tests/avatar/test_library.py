@@ -23,7 +23,7 @@ def add(folder, name):
 
 def test_the_shipped_avatar_is_found_without_configuration():
     library = Library()
-    assert AvatarInfo("iris", "Iris", 512) in library.infos()
+    assert AvatarInfo("iris", "Iris", "drawn", 512, 512, 0) in library.infos()
     assert library.get("iris").name == "iris"
 
 

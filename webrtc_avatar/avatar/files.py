@@ -83,10 +83,12 @@ def read_limited(folder: Path, name: str, *, max_bytes: int) -> bytes:
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) in pixels from a PNG or WebP header, None for anything else.
+    """Return (width, height) in pixels from a PNG, WebP or JPEG header, None for anything else.
 
-    PNG: ISO/IEC 15948, 11.2.2. WebP: RFC 9649, 2.5 to 2.7.
+    PNG: ISO/IEC 15948, 11.2.2. WebP: RFC 9649, 2.5 to 2.7. JPEG: ITU-T T.81, B.2.2.
     """
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg_size(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         return width, height
@@ -100,6 +102,20 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
             width, height = struct.unpack("<HH", data[26:30])
             return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # fill byte
+            place += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+            return width, height
+        place += 2 + struct.unpack(">H", data[place + 2 : place + 4])[0]
     return None
 
 
@@ -117,7 +133,7 @@ def read_image(folder: Path, name: str, *, size: tuple[int, int], grey: bool = F
     """
     data = read_limited(folder, name, max_bytes=MAX_IMAGE_BYTES)
     where = f"{folder.name}/{name}"
-    found = image_size(data)
+    found = None if data[:2] == b"\xff\xd8" else image_size(data)
     if found is None:
         raise InvalidAvatar(f"{where} is neither PNG nor WebP; convert it to PNG")
     if not (0 < found[0] <= MAX_IMAGE_PX and 0 < found[1] <= MAX_IMAGE_PX):

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from webrtc_avatar.avatar.manifest import MANIFEST_NAME, read_manifest
-from webrtc_avatar.avatar.package import Avatar, load_avatar
+from webrtc_avatar.avatar.manifest import MANIFEST_NAME, AnyManifest, FootageManifest, read_manifest
+from webrtc_avatar.avatar.package import AnyAvatar, load_avatar
 from webrtc_avatar.errors import InvalidAvatar, UnknownAvatar
 
 _log = logging.getLogger(__name__)
@@ -22,12 +23,26 @@ class AvatarInfo:
     Attributes:
         name: what to ask for.
         title: name for people.
-        size: width and height of its frames in pixels.
+        kind: `drawn`, or `footage` where somebody was filmed.
+        width: of its frames in pixels.
+        height: of its frames in pixels.
+        frame_count: frames of footage; 0 where it is drawn.
     """
 
     name: str
     title: str
-    size: int
+    kind: Literal["drawn", "footage"]
+    width: int
+    height: int
+    frame_count: int
+
+    @classmethod
+    def of(cls, manifest: AnyManifest) -> AvatarInfo:
+        """Return what a manifest tells."""
+        if isinstance(manifest, FootageManifest):
+            footage = manifest.footage
+            return cls(manifest.name, manifest.title, "footage", footage.width, footage.height, footage.frame_count)
+        return cls(manifest.name, manifest.title, "drawn", manifest.frame_size, manifest.frame_size, 0)
 
 
 def default_folders() -> list[Path]:
@@ -54,7 +69,7 @@ class Library:
         self._lock = threading.Lock()
         self._infos: dict[str, AvatarInfo] = {}
         self._paths: dict[str, Path] = {}
-        self._loaded: dict[str, Avatar] = {}
+        self._loaded: dict[str, AnyAvatar] = {}
         self._broken: dict[Path, str] = {}
         for folder in (*folders, *(default_folders() if shipped else ())):
             self._scan(folder)
@@ -69,7 +84,7 @@ class Library:
         with self._lock:
             return dict(self._broken)
 
-    def get(self, name: str) -> Avatar:
+    def get(self, name: str) -> AnyAvatar:
         """Return an avatar, loading it if nobody has asked for it yet.
 
         Raises:
@@ -111,7 +126,7 @@ class Library:
             if manifest.name in self._infos:
                 _log.info("avatar skipped name=%s folder=%s reason=name_taken", manifest.name, package)
                 continue
-            self._infos[manifest.name] = AvatarInfo(manifest.name, manifest.title, manifest.frame_size)
+            self._infos[manifest.name] = AvatarInfo.of(manifest)
             self._paths[manifest.name] = package
 
     def _note_broken(self, folder: Path, error: InvalidAvatar) -> None:

@@ -20,6 +20,8 @@ MANIFEST_NAME = "avatar.toml"
 NAME_PATTERN = r"^[a-z0-9_-]{1,64}$"
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_EYE_CROPS = 256
+MAX_FOOTAGE_FRAMES = 90_000
+"""An hour."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the frame; right and bottom exclusive; all even, so that a crop fits I420."""
@@ -128,8 +130,52 @@ class EyesSection(_BoxSection):
         return self
 
 
+class FootageSection(_Section):
+    """`[footage]`: what was filmed, and where the face is in it."""
+
+    width: int = Field(ge=64, le=4096)
+    height: int = Field(ge=64, le=4096)
+    frame_count: int = Field(ge=1, le=MAX_FOOTAGE_FRAMES)
+    frames: _File = "frames"
+    frame_type: Literal["jpg", "png"] = "jpg"
+    faces: _File = "faces.safetensors"
+
+
+class FootageModelSection(_Section):
+    """`[model]` of footage: files of the network, and the sound that it needs around a frame."""
+
+    kind: Literal["synctalk2d", "onnx_generator"]
+    size: Literal[160, 328]
+    weights: _File | None = None
+    image: _File | None = None
+    face: _File | None = None
+    audio: _File
+    generator: _File | None = None
+    features: _File | None = None
+    chunks_before: int = Field(default=10, ge=0, le=16)
+    chunks_after: int = Field(default=11, ge=0, le=11)
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> FootageModelSection:
+        needed = {"synctalk2d": ("weights", "image", "face"), "onnx_generator": ("generator",)}[self.kind]
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ValueError(f"kind {self.kind} needs {', '.join(missing)}; import the avatar again")
+        return self
+
+
+class FootageManifest(_Section):
+    """The whole of `avatar.toml` of an avatar that was filmed."""
+
+    format: Literal[1]
+    name: str = Field(pattern=NAME_PATTERN)
+    title: str = Field(min_length=1, max_length=100)
+    license: str = Field(min_length=1, max_length=100)
+    footage: FootageSection
+    model: FootageModelSection
+
+
 class Manifest(_Section):
-    """The whole of `avatar.toml`."""
+    """The whole of `avatar.toml` of an avatar that is drawn."""
 
     format: Literal[1]
     name: str = Field(pattern=NAME_PATTERN)
@@ -152,8 +198,11 @@ class Manifest(_Section):
         return self
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return the checked `avatar.toml` of a package folder.
+AnyManifest = Manifest | FootageManifest
+
+
+def read_manifest(folder: Path) -> AnyManifest:
+    """Return the checked `avatar.toml` of a package folder; a section `[footage]` makes it one of footage.
 
     Raises:
         InvalidAvatar: it is missing, too large, not TOML, of another format version, or says something impossible.
@@ -171,7 +220,7 @@ def read_manifest(folder: Path) -> Manifest:
             "pack the avatar again or upgrade the server"
         )
     try:
-        return Manifest.model_validate(content)
+        return (FootageManifest if "footage" in content else Manifest).model_validate(content)
     except ValidationError as error:
         raise InvalidAvatar(f"{where}: {_explained(error)}; docs/avatars.md describes the format") from error
 

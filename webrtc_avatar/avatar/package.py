@@ -1,6 +1,7 @@
-"""Loads an avatar package: a folder with `avatar.toml`, pictures and two networks, all checked before it is used.
+"""Loads an avatar package: a folder with `avatar.toml`, pictures and networks, all checked before it is used.
 
-    avatar.toml   plate.png   background.png   matte.png   flow.npz   eyes/NN.png   ear.onnx   mouth.onnx
+    drawn:    avatar.toml   plate.png   background.png   matte.png   flow.npz   eyes/NN.png   ear.onnx   mouth.onnx
+    footage:  avatar.toml   frames/NNNNNN.jpg   faces.safetensors   features.safetensors   the network's files
 
 Loading runs no code of the package and believes no size in it. The networks' own inputs and outputs are checked by
 the engine, which opens them. docs/avatars.md describes the format.
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.avatar.files import MAX_NETWORK_BYTES, Image, checked_file, read_arrays, read_image
-from webrtc_avatar.avatar.manifest import Box, Manifest, read_manifest
+from webrtc_avatar.avatar.footage import FootageAvatar, load_footage
+from webrtc_avatar.avatar.manifest import Box, FootageManifest, Manifest, read_manifest
 from webrtc_avatar.errors import InvalidAvatar
 
 Flow = npt.NDArray[np.floating]
@@ -67,7 +69,7 @@ class EyeCrop:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Avatar:
-    """A loaded package; nothing in it changes, so any number of sessions and threads share one.
+    """A loaded package of a drawn avatar; nothing in it changes, so any number of sessions and threads share one.
 
     Attributes:
         name: short name, `[a-z0-9_-]{1,64}`.
@@ -108,19 +110,40 @@ class Avatar:
     eyes: tuple[EyeCrop, ...]
 
 
-def load_avatar(folder: Path) -> Avatar:
+AnyAvatar = Avatar | FootageAvatar
+"""Drawn, such as "iris", or filmed."""
+
+
+def drawn(avatar: AnyAvatar) -> Avatar:
+    """Return the avatar if it is a drawn one, for what makes sense for those alone.
+
+    Raises:
+        InvalidAvatar: it is footage.
+    """
+    if isinstance(avatar, FootageAvatar):
+        raise InvalidAvatar(
+            f"avatar {avatar.name!r} is footage, and this works with drawn avatars only; choose one such as 'iris'"
+        )
+    return avatar
+
+
+def load_avatar(folder: Path) -> AnyAvatar:
     """Load and check a package.
 
     Args:
         folder: where its `avatar.toml` lies.
 
     Returns:
-        The avatar, complete in memory but for its networks.
+        The avatar: a drawn one complete in memory but for its networks, footage with its pictures still on disk.
 
     Raises:
         InvalidAvatar: anything in the package is missing, damaged, of a wrong size or shape, or leads out of it.
     """
     manifest = read_manifest(folder)
+    return load_footage(folder, manifest) if isinstance(manifest, FootageManifest) else _load_drawn(folder, manifest)
+
+
+def _load_drawn(folder: Path, manifest: Manifest) -> Avatar:
     frame = (manifest.frame_size, manifest.frame_size)
     plate = manifest.plate
     return Avatar(

@@ -115,6 +115,7 @@ async def bench_live(
     Raises:
         ConnectionLost: the peers failed.
     """
+    from webrtc_avatar.avatar.package import drawn
     from webrtc_avatar.server.app import create_app
     from webrtc_avatar.server.middleware import METRICS
     from webrtc_avatar.server.signalling import LIBRARY
@@ -124,7 +125,7 @@ async def bench_live(
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        in_step = await asyncio.to_thread(in_step_lag, app[LIBRARY].get(settings.avatar), audio)
+        in_step = await asyncio.to_thread(in_step_lag, drawn(app[LIBRARY].get(settings.avatar)), audio)
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return [
             await _run(

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.package import Avatar, drawn
 from webrtc_avatar.errors import AvatarServerError, InvalidSettings, MissingProgram
 from webrtc_avatar.evaluation.gates import Result, table
 from webrtc_avatar.evaluation.recordings import RecordingSet, recorded_speech
@@ -52,7 +52,10 @@ def evaluate(
         if find_spec("scipy") is None:
             raise InvalidSettings("eval makes noises and whispers with scipy; install it with: pip install -e .[eval]")
         results = _evaluate(
-            Library(avatar_folder or ()).get(avatar), look_aheads=look_aheads, gains=gains, every=_QUICK if quick else 1
+            drawn(Library(avatar_folder or ()).get(avatar)),
+            look_aheads=look_aheads,
+            gains=gains,
+            every=_QUICK if quick else 1,
         )
     except AvatarServerError as error:
         print(f"webrtc-avatar: {error.message}", file=sys.stderr)

@@ -19,7 +19,7 @@ from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, FRAME_RATE_HZ, SAMPLE_RATE_
 from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.package import Avatar, drawn
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.evaluation.ear import stream_windows
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    avatar = Library().get(options.avatar)
+    avatar = drawn(Library().get(options.avatar))
     count = film(avatar, options.speech, options.output, seed=options.seed, frame_px=options.frame_px)
     print(f"{options.output}: {count} frames, {count / FRAME_RATE_HZ:.1f} s")
 

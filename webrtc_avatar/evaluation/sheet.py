@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.package import Avatar, drawn
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.training.mouth_data import Mouths, load_mouths
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--avatar", default="iris")
     options = parser.parse_args(arguments)
-    sheet = visemes_sheet(Library().get(options.avatar), load_mouths(options.mouths))
+    sheet = visemes_sheet(drawn(Library().get(options.avatar)), load_mouths(options.mouths))
     if not cv2.imwrite(str(options.output), sheet, [cv2.IMWRITE_WEBP_QUALITY, 90]):
         parser.error(f"{options.output} could not be written; use an existing folder and a name such as sheet.webp")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 from aiohttp import web
 
-from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.casting import make_actor
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.server.signalling import LIBRARY
 
@@ -42,7 +42,7 @@ async def poster(request: web.Request) -> web.Response:
 
 
 def _draw_poster(library: Library, name: str) -> bytes:
-    picture = Actor(library.get(name), seed=0).draw(0, None)
+    picture = make_actor(library.get(name), seed=0).draw(0, None)
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY]
     )

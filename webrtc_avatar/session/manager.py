@@ -10,9 +10,9 @@ import random
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.casting import AnyActor, make_actor
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import ServerDraining, ServerFull, UnknownSession
@@ -97,17 +97,17 @@ class SessionManager:
         log.info("session opened session=%s avatar=%s open=%d", session.id, avatar.name, len(self._sessions))
         return session
 
-    async def load(self, name: str) -> Avatar:
+    async def load(self, name: str) -> AnyAvatar:
         """Return an avatar whose model is ready to render; see `create` for what it raises."""
         avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         await asyncio.wrap_future(self._engine.load(avatar))
         return avatar
 
-    async def _cast(self, name: str, style: Style) -> tuple[Avatar, Actor]:
+    async def _cast(self, name: str, style: Style) -> tuple[AnyAvatar, AnyActor]:
         """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
         avatar = await self.load(name)
         seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
-        make = functools.partial(Actor, avatar, seed=seed, style=style, frame_px=self._settings.frame_px)
+        make = functools.partial(make_actor, avatar, seed=seed, style=style, frame_px=self._settings.frame_px)
         return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:

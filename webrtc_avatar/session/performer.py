@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from webrtc_avatar.audio.chunk import Chunk, silent_chunk
-from webrtc_avatar.avatar.actor import Actor
 from webrtc_avatar.avatar.arkit import Values, blendshapes, head_degrees, weight_order
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.casting import AnyActor
+from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.engine import Engine, Face, Stream
 
 _BACKLOG_CHUNKS = 25
@@ -39,11 +39,11 @@ class Slot:
 class Performer:
     """Pairs chunks with faces. Lives on the event loop; the engine's thread only posts faces to it."""
 
-    def __init__(self, avatar: Avatar, actor: Actor, engine: Engine, *, epoch: int) -> None:
+    def __init__(self, avatar: AnyAvatar, actor: AnyActor, engine: Engine, *, epoch: int) -> None:
         """Take an avatar whose model is loaded, and the actor that draws it: made elsewhere, since that takes a while."""
         self.avatar = avatar
         self.actor = actor
-        self._weight_order = weight_order(avatar.model.weights)
+        self._weight_order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
         self._loop = asyncio.get_running_loop()
         self._stream: Stream = engine.open(avatar, self._on_face)
         self._stream.reset(epoch)

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
 from webrtc_avatar.audio.gate import VoiceGate
-from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.cue import Cue
-from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import NoBlendshapes, SessionClosed
@@ -64,9 +64,9 @@ class Session:
         self,
         *,
         session_id: str,
-        avatar: Avatar,
-        actor: Actor,
-        load: Callable[[str, Style], Awaitable[tuple[Avatar, Actor]]],
+        avatar: AnyAvatar,
+        actor: AnyActor,
+        load: Callable[[str, Style], Awaitable[tuple[AnyAvatar, AnyActor]]],
         engine: Engine,
         pool: Executor,
         settings: Settings,
@@ -113,7 +113,7 @@ class Session:
         metrics.sessions.labels(self.state.value).inc()
 
     @property
-    def avatar(self) -> Avatar:
+    def avatar(self) -> AnyAvatar:
         """Who performs."""
         return self._performer.avatar
 
