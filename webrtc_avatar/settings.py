@@ -69,13 +69,24 @@ class Settings(BaseSettings):
     video_codecs: tuple[Literal["VP8", "H264"], ...] = Field(("VP8", "H264"), description="offered, best first")
     audio_bitrate_bps: int = Field(48_000, ge=6_000, le=510_000, description="Opus bitrate of the returned sound")
 
-    device: str = Field("auto", description="auto, cpu or cuda:N")
-    runtime: Literal["auto", "onnx", "torch"] = Field(
-        "auto", description="what runs the networks; auto: torch on CUDA, else ONNX Runtime"
+    device: str = Field(
+        "auto", description="auto, cpu, mps, cuda:N, or several: cuda:0,cuda:1 has one engine thread each"
+    )
+    runtime: Literal["auto", "onnx", "torch", "tensorrt"] = Field(
+        "auto", description="what runs the networks; auto: torch on CUDA and MPS, else ONNX Runtime"
+    )
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="of the networks; auto: float32 on a CPU, float16 elsewhere"
     )
     engine_threads: int = Field(1, ge=1, le=64, description="threads of one model call on a CPU")
     media_threads: int = Field(2, ge=1, le=64, description="threads that compose and encode pictures")
-    max_batch_size: int = Field(16, ge=1, le=256, description="frames in one model call")
+    max_batch_size: int = Field(16, ge=1, le=256, description="most frames in one model call")
+    max_wait_ms: float = Field(
+        4.0, ge=0, le=100, description="longest wait of a frame for others to share its model call with"
+    )
+    model_memory_mb: int = Field(
+        4096, ge=1, description="networks kept on one device; over it, those go that nobody has used for longest"
+    )
     render_budget_ms: float = Field(
         30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from webrtc_avatar.avatar.library import Library, default_folders
-from webrtc_avatar.engine.runtime import open_runtime
+from webrtc_avatar.engine.runtime import open_runtime, open_runtimes
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.runtime.torch import TorchRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
@@ -66,8 +66,42 @@ def test_auto_takes_onnx_without_a_gpu():
     assert open_runtime(Settings(device="cpu")).name == "onnxruntime:cpu"
 
 
-def test_a_device_that_is_not_there_is_refused_with_what_to_do():
-    with pytest.raises(EngineFailure, match="sees no CUDA device; set device to cpu"):
-        open_runtime(Settings(device="cuda:7"))
-    with pytest.raises(EngineFailure, match="CPU only"):
-        open_runtime(Settings(device="cuda:0", runtime="onnx"))
+def test_a_list_of_devices_gives_a_runtime_each_and_the_same_twice_two():
+    runtimes = open_runtimes(Settings(device="cpu, CPU"))
+    assert [(runtime.name, runtime.device, runtime.precision) for runtime in runtimes] == [
+        ("onnxruntime:cpu", "cpu", "float32")
+    ] * 2
+    assert runtimes[0] is not runtimes[1]
+
+
+def test_torch_on_a_cpu_computes_in_bfloat16_when_told_to():
+    runtime = open_runtime(Settings(device="cpu", runtime="torch", precision="bfloat16"))
+    assert (runtime.name, runtime.precision) == ("torch:cpu", "bfloat16")
+    windows = RNG.normal(-6, 3, (2, 64, 80)).astype(np.float32)
+    heard = runtime.load(AVATAR.model.ear, "speech_tcn")({"mel": windows})["weights"]
+    full = TorchRuntime("cpu", threads=1).load(AVATAR.model.ear, "speech_tcn")({"mel": windows})["weights"]
+    assert heard.dtype == np.float32
+    assert 0 < np.abs(heard - full).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"device": "cuda:7"}, "sees no CUDA device; set device to cpu"),
+        ({"device": "cpu,cuda:0"}, "sees no CUDA device; set device to cpu"),
+        ({"device": "gpu"}, "there is no device 'gpu'; set device to auto, cpu, mps"),
+        ({"device": "mps"}, "sees no Apple GPU; set device to cpu"),
+        ({"device": "mps", "runtime": "onnx"}, "does not run on mps"),
+        (
+            {"device": "cuda:0", "runtime": "onnx"},
+            "needs CUDAExecutionProvider; the installed onnxruntime .* has .*CPU",
+        ),
+        ({"device": "cuda:0", "runtime": "tensorrt"}, "needs TensorrtExecutionProvider; .*pip install onnxruntime-gpu"),
+        ({"device": "cpu", "runtime": "tensorrt"}, "runs on CUDA devices, not on cpu"),
+        ({"device": "cpu", "precision": "float16"}, "float32 on a CPU; set precision to auto"),
+        ({"device": "cpu", "runtime": "torch", "precision": "float16"}, "float32 or bfloat16"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_what_to_do(asked, message):
+    with pytest.raises(EngineFailure, match=message):
+        open_runtimes(Settings(**asked))

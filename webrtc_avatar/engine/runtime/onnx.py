@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CPU, with its threads counted and not spinning."""
+"""ONNX Runtime on a CPU, with its threads counted and not spinning; and its CUDA and TensorRT providers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from webrtc_avatar.engine.runtime.base import Arrays, Network
+from webrtc_avatar.engine.runtime.base import Arrays, Network, Precision
 from webrtc_avatar.errors import InvalidAvatar
 
 
@@ -27,12 +27,28 @@ class OnnxNetwork:
 
 
 class OnnxRuntime:
-    """ONNX Runtime's CPU provider."""
+    """One of ONNX Runtime's providers on one device."""
 
-    name = "onnxruntime:cpu"
+    def __init__(
+        self,
+        *,
+        threads: int,
+        device: str = "cpu",
+        provider: str = "CPUExecutionProvider",
+        precision: Precision = "float32",
+    ) -> None:
+        """Take the number of threads of one model call on a CPU, and what runs it elsewhere.
 
-    def __init__(self, *, threads: int) -> None:
-        """Take the number of threads of one model call."""
+        Args:
+            threads: threads of one model call on a CPU.
+            device: `cpu` or `cuda:N`.
+            provider: the execution provider, one that is installed.
+            precision: of the TensorRT provider; the others compute in the network's own.
+        """
+        self.device = device
+        self.precision: Precision = precision
+        self.name = f"{'tensorrt' if provider.startswith('Tensorrt') else 'onnxruntime'}:{device}"
+        self._providers = _providers(provider, device, precision)
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -45,11 +61,26 @@ class OnnxRuntime:
     def load(self, path: Path, architecture: str) -> Network:
         """Load an `.onnx` file; see `Runtime.load`."""
         try:
-            session: Any = onnxruntime.InferenceSession(
-                path.read_bytes(), self._options, providers=["CPUExecutionProvider"]
-            )
+            session: Any = onnxruntime.InferenceSession(path.read_bytes(), self._options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a class a fault, without a common base
             raise InvalidAvatar(
                 f"{path.name} is not a network that ONNX Runtime can run: {str(error).splitlines()[0]}; export it again"
             ) from error
         return OnnxNetwork(session)
+
+
+def _providers(provider: str, device: str, precision: Precision) -> list[str | tuple[str, dict[str, object]]]:
+    """Return the providers in order of preference; what the first cannot run falls to the next."""
+    cpu = "CPUExecutionProvider"
+    if provider == cpu:
+        return [cpu]
+    number = int(device.partition(":")[2] or 0)
+    cuda: tuple[str, dict[str, object]] = ("CUDAExecutionProvider", {"device_id": number})
+    if provider == cuda[0]:
+        return [cuda, cpu]
+    options: dict[str, object] = {
+        "device_id": number,
+        "trt_fp16_enable": precision == "float16",
+        "trt_bf16_enable": precision == "bfloat16",
+    }
+    return [(provider, options), cuda, cpu]

@@ -1,4 +1,4 @@
-"""torch, for CUDA with reduced precision; on a CPU in full precision, where ONNX Runtime is the faster choice.
+"""torch, for CUDA and MPS with reduced precision; on a CPU in full precision, where ONNX Runtime is the faster choice.
 
 Weights come from the `.onnx` file's initializers, whose names are those of the module's `state_dict`.
 """
@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from webrtc_avatar.engine.runtime.base import Arrays, Network
+from webrtc_avatar.engine.runtime.base import Arrays, Network, Precision
 from webrtc_avatar.errors import InvalidAvatar
 from webrtc_avatar.nets.registry import build
 
@@ -23,9 +23,18 @@ from webrtc_avatar.nets.registry import build
 class TorchNetwork:
     """One module on one device."""
 
-    def __init__(self, module: torch.nn.Module, device: torch.device, outputs: list[str], inputs: list[str]) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        device: torch.device,
+        precision: torch.dtype,
+        *,
+        outputs: list[str],
+        inputs: list[str],
+    ) -> None:
         self._module = module
         self._device = device
+        self._precision = precision
         self._inputs = inputs
         self._outputs = outputs
 
@@ -33,8 +42,9 @@ class TorchNetwork:
     def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
         """Return the outputs by name, back in host memory."""
         tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self._device) for name in self._inputs]
-        # Matrix products and convolutions in half precision, distances, exponentials and softmax in full: within 1e-3.
-        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda"):
+        # Matrix products and convolutions in reduced precision, distances, exponentials and softmax in full: within 1e-3.
+        reduced = self._precision != torch.float32
+        with torch.autocast(self._device.type, dtype=self._precision if reduced else torch.float16, enabled=reduced):
             results = self._module(*tensors)
         if isinstance(results, torch.Tensor):
             results = (results,)
@@ -43,11 +53,16 @@ class TorchNetwork:
 
 
 class TorchRuntime:
-    """torch on `cpu` or `cuda:N`."""
+    """torch on `cpu`, `cuda:N` or `mps`."""
 
-    def __init__(self, device: str, *, threads: int) -> None:
-        """Take the device's name in torch's words and the number of threads on a CPU."""
+    def __init__(self, device: str, *, threads: int, precision: Precision | None = None) -> None:
+        """Take the device's name in torch's words, the number of threads on a CPU, and the precision.
+
+        Without one it is float32 on a CPU and float16 elsewhere.
+        """
         self._device = torch.device(device)
+        self.device = device
+        self.precision: Precision = precision or ("float32" if self._device.type == "cpu" else "float16")
         self.name = f"torch:{device}"
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
@@ -65,4 +80,5 @@ class TorchRuntime:
             ) from error
         outputs = [output.name for output in graph.output]
         inputs = [entry.name for entry in graph.input]
-        return TorchNetwork(module.to(self._device).eval(), self._device, outputs, inputs)
+        precision: torch.dtype = getattr(torch, self.precision)
+        return TorchNetwork(module.to(self._device).eval(), self._device, precision, outputs=outputs, inputs=inputs)
