@@ -138,6 +138,22 @@ def bench(context: typer.Context) -> None:
     bench_app(args=context.args, prog_name="webrtc-avatar bench")
 
 
+@app.command(**_DELEGATED)
+def render(context: typer.Context) -> None:
+    """Render a film: an avatar says a sound file, as MP4 with sound."""
+    from webrtc_avatar.render.command import render_app
+
+    render_app(args=context.args, prog_name="webrtc-avatar render")
+
+
+@app.command(**_DELEGATED)
+def savings(context: typer.Context) -> None:
+    """Print what sending each chunk of sound once saves."""
+    from webrtc_avatar.client.savings import savings_app
+
+    savings_app(args=context.args, prog_name="webrtc-avatar savings")
+
+
 @app.command(name="eval", **_DELEGATED)
 def evaluate(context: typer.Context) -> None:
     """Tell how well an avatar speaks: one table, on speech and mouths that it was not made from."""

@@ -29,6 +29,27 @@ class InvalidRequest(AvatarServerError):
     status = 400
 
 
+class Unauthorized(AvatarServerError):
+    """A call without the token that the server was started with, or with another one."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(AvatarServerError):
+    """Something that nobody may do from where the request comes, or with what it names."""
+
+    code = "forbidden"
+    status = 403
+
+
+class ResponseTooLarge(AvatarServerError):
+    """An answer that does not fit into one message."""
+
+    code = "response_too_large"
+    status = 413
+
+
 class UnsupportedMedia(AvatarServerError):
     """An offer without a codec or a media section that this server can serve."""
 
@@ -83,6 +104,19 @@ class InvalidAvatar(AvatarServerError):
 
     code = "invalid_avatar"
     status = 422
+
+
+class CannotImport(InvalidAvatar):
+    """Data of another project, or a package, that no avatar can be made of."""
+
+    code = "cannot_import"
+
+
+class AvatarExists(CannotImport):
+    """An avatar of that name is there already."""
+
+    code = "avatar_exists"
+    status = 409
 
 
 class NoBlendshapes(AvatarServerError):
@@ -145,6 +179,13 @@ class CannotListen(AvatarServerError):
 
     code = "cannot_listen"
     status = 503
+
+
+class CannotWrite(AvatarServerError):
+    """A file that should be made cannot be: it is there already, its folder is not, or the disk is full."""
+
+    code = "cannot_write"
+    status = 500
 
 
 class InvalidSettings(AvatarServerError):

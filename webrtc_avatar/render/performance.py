@@ -1,0 +1,71 @@
+"""What a face does to a sound, drawn as in a session: life, cues of the voice, the mouth at rest in silence."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from webrtc_avatar.audio.chunk import Samples
+from webrtc_avatar.audio.gate import VoiceGate
+from webrtc_avatar.avatar.casting import make_actor
+from webrtc_avatar.avatar.compose import Picture
+from webrtc_avatar.avatar.footage import FootageAvatar
+from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.engine.request import Face
+from webrtc_avatar.session.voice import Voice
+from webrtc_avatar.settings import Settings
+
+
+class Performance:
+    """One avatar, frame after frame. `draw` and `hear` may be called from two threads.
+
+    Args:
+        avatar: who speaks.
+        settings: the level of silence and the style.
+        seed: decides blinks, glances and sway.
+        frame_px: width and height of the frames; see `make_actor`.
+        chunks_after: chunks after a frame's own that its model hears: by so much the voice is known to come.
+
+    Attributes:
+        failed_frames: frames whose face the engine could not make; they show the one before.
+
+    Raises:
+        InvalidAvatar: the avatar's pictures cannot be used.
+    """
+
+    def __init__(
+        self, avatar: AnyAvatar, settings: Settings, *, seed: int, frame_px: int | None, chunks_after: int
+    ) -> None:
+        self._actor = make_actor(avatar, seed=seed, style=settings.style, frame_px=frame_px)
+        # The mouth of footage belongs to what was said when it was filmed, so the model draws it in silence too.
+        self._always_speaks = isinstance(avatar, FootageAvatar)
+        self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
+        self._voice = Voice()
+        self._voiced: deque[bool] = deque()
+        self._skip = chunks_after
+        self._crop: Picture | None = None
+        self.failed_frames = 0
+
+    def hear(self, samples: Samples) -> None:
+        """Take the next chunk, float32 (640,); behind the sound's end, `chunks_after` of silence."""
+        voiced = self._gate.push(samples)
+        if self._skip:
+            self._skip -= 1
+        else:
+            self._voiced.append(voiced)
+
+    def draw(self, tick: int, samples: Samples, face: Face) -> Picture:
+        """Return the frame of a tick, I420 uint8 (height * 3 / 2, width).
+
+        Args:
+            tick: its number; consecutive.
+            samples: its own chunk, float32 (640,).
+            face: what the engine made for it.
+        """
+        speaking = self._voiced.popleft()
+        if face.crop is None:
+            self.failed_frames += 1
+        else:
+            self._crop = face.crop
+        self._voice.note(samples)
+        cue = self._voice.cue(self._voice.take(), speaking=speaking, listening=False)
+        return self._actor.draw(tick, self._crop if speaking or self._always_speaks else None, cue)
