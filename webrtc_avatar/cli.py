@@ -154,6 +154,14 @@ def savings(context: typer.Context) -> None:
     savings_app(args=context.args, prog_name="webrtc-avatar savings")
 
 
+@app.command(**_DELEGATED)
+def avatar(context: typer.Context) -> None:
+    """Import, list, inspect and check avatars."""
+    from webrtc_avatar.avatar.cli import avatar_app
+
+    avatar_app(args=context.args, prog_name="webrtc-avatar avatar")
+
+
 @app.command(name="eval", **_DELEGATED)
 def evaluate(context: typer.Context) -> None:
     """Tell how well an avatar speaks: one table, on speech and mouths that it was not made from."""

@@ -119,6 +119,13 @@ class AvatarExists(CannotImport):
     status = 409
 
 
+class InvalidCheckpoint(AvatarServerError):
+    """A file of network weights that is missing, damaged, of another network, or that could run code."""
+
+    code = "invalid_checkpoint"
+    status = 422
+
+
 class NoBlendshapes(AvatarServerError):
     """Blendshapes were asked for of an avatar whose model yields no mouth weights."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +24,9 @@ from webrtc_avatar.errors import InvalidAvatar
 
 CROP_PX = {160: 168, 328: 328}
 """Sides of the resized crop of each size of network: SyncTalk_2D calls one after its input, the other after its crop."""
+
+INTERPOLATION = {168: cv2.INTER_LINEAR, 328: cv2.INTER_CUBIC}
+"""How the original resizes crops, to and fro, by the crop's side."""
 
 BORDER_PX = 4
 """Pixels around the crop that the network neither sees nor draws."""
@@ -113,6 +117,13 @@ def to_and_fro(frame: int, count: int) -> int:
         return 0
     place = frame % (2 * (count - 1))
     return min(place, 2 * (count - 1) - place)
+
+
+def cut_face(picture: Picture, box: npt.NDArray[np.int32], crop_px: int) -> Picture:
+    """Return a box of a frame (height, width, 3), resized to (crop_px, crop_px, 3) as the network's original does."""
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    size = (crop_px, crop_px)
+    return np.asarray(cv2.resize(picture[y0:y1, x0:x1], size, interpolation=INTERPOLATION[crop_px]), np.uint8)
 
 
 def load_footage(folder: Path, manifest: FootageManifest) -> FootageAvatar:

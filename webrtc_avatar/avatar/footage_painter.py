@@ -5,12 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from webrtc_avatar.avatar.footage import BORDER_PX, FootageAvatar
+from webrtc_avatar.avatar.footage import BORDER_PX, INTERPOLATION, FootageAvatar
 from webrtc_avatar.avatar.painter import Bounds, Layout, Picture
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
-
-INTERPOLATION = {168: cv2.INTER_LINEAR, 328: cv2.INTER_CUBIC}
-"""How the originals resize crops, by the crop's size."""
 
 _MASK = {168: (5, 5, 155, 150), 328: (5, 5, 315, 310)}
 """Left, top, right, bottom of what the network does not see of the inner face."""
@@ -25,7 +22,7 @@ class FootagePainter:
         self._avatar = avatar
         self.width, self.height, self.frame_count = avatar.width, avatar.height, avatar.frame_count
         crop_px, inner_px = avatar.model.crop_px, avatar.model.inner_px
-        self.video_types = ("full_body", f"crops_{crop_px}", f"rois_{inner_px}", "model_inputs")
+        self.video_types: tuple[str, ...] = ("full_body", f"crops_{crop_px}", f"rois_{inner_px}", "model_inputs")
 
     def fold(self, frame: int) -> int:
         """Return the frame of footage for a frame of a performance; see `Painter.fold`."""

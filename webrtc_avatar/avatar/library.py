@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Literal
 
 from webrtc_avatar.avatar.manifest import MANIFEST_NAME, AnyManifest, FootageManifest, read_manifest
 from webrtc_avatar.avatar.package import AnyAvatar, load_avatar
-from webrtc_avatar.errors import InvalidAvatar, UnknownAvatar
+from webrtc_avatar.errors import Forbidden, InvalidAvatar, UnknownAvatar
 
 _log = logging.getLogger(__name__)
 
@@ -45,14 +46,21 @@ class AvatarInfo:
         return cls(manifest.name, manifest.title, "drawn", manifest.frame_size, manifest.frame_size, 0)
 
 
+def imported_folder() -> Path:
+    """Return where `avatar import` puts avatars, which need not exist: `webrtc-avatar/avatars` in the user's data folder."""
+    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "webrtc-avatar" / "avatars"
+
+
 def default_folders() -> list[Path]:
-    """Return the folders with the avatars that ship with the project.
+    """Return the folders that are searched without being named: imported avatars, then those that ship with the project.
 
     In a checkout, which an editable install runs from, that is `models/` at its root. A built distribution that wants
     to bring avatars puts them into `webrtc_avatar/models/`, which goes first.
     """
     package = Path(__file__).resolve().parents[1]
-    return [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
+    folders = (imported_folder(), package / "models", package.parent / "models")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 class Library:
@@ -71,8 +79,56 @@ class Library:
         self._paths: dict[str, Path] = {}
         self._loaded: dict[str, AnyAvatar] = {}
         self._broken: dict[Path, str] = {}
-        for folder in (*folders, *(default_folders() if shipped else ())):
+        self._folders = (*folders, *(default_folders() if shipped else ()))
+        for folder in self._folders:
             self._scan(folder)
+
+    def refresh(self) -> None:
+        """Look for packages that were put into the folders since, and again at those that were broken."""
+        with self._lock:
+            self._broken.clear()
+            for folder in self._folders:
+                self._scan(folder)
+
+    def named(self, place: str) -> str:
+        """Return the name of the avatar whose package lies at `place`, a path inside one of the folders or relative to one.
+
+        Raises:
+            Forbidden: the path leads elsewhere.
+            UnknownAvatar: there is no package.
+            InvalidAvatar: it is broken, or another package has its name.
+        """
+        self.refresh()
+        package = self._inside(place)
+        with self._lock:
+            name = next((name for name, path in self._paths.items() if path.resolve() == package), None)
+            if name is not None:
+                return name
+            fault = next((fault for path, fault in self._broken.items() if path.resolve() == package), None)
+        if fault is not None:
+            raise InvalidAvatar(fault)
+        if not (package / MANIFEST_NAME).is_file():
+            raise UnknownAvatar(
+                f"there is no avatar package at {place[:256]!r}: a package is a folder with {MANIFEST_NAME}, directly inside "
+                "one of the server's avatar folders"
+            )
+        taken = read_manifest(package).name
+        raise InvalidAvatar(
+            f"the package at {place[:256]!r} is called {taken!r}, as another one; rename either of them"
+        )
+
+    def _inside(self, place: str) -> Path:
+        try:
+            for folder in self._folders:
+                path = (folder / place).resolve()
+                if path.is_relative_to(folder.resolve()) and path.is_dir():
+                    return path
+        except (OSError, ValueError, RuntimeError):
+            pass  # a null byte, a loop of links, a name that is too long: none of them is inside
+        raise Forbidden(
+            f"package_dir {place[:256]!r} is no folder inside the server's avatar folders; put the package into one of "
+            "them (the setting avatar_folders), or give its name alone"
+        )
 
     def infos(self) -> list[AvatarInfo]:
         """Return the avatars whose `avatar.toml` is sound and that have not failed to load, by name."""
@@ -83,6 +139,10 @@ class Library:
         """Return what is wrong with each package that cannot be used, by its folder. For the operator, not visitors."""
         with self._lock:
             return dict(self._broken)
+
+    def folder(self, name: str) -> Path | None:
+        """Return the package of a name, be it sound or not; None where there is none."""
+        return self._paths.get(name)
 
     def get(self, name: str) -> AnyAvatar:
         """Return an avatar, loading it if nobody has asked for it yet.
@@ -113,11 +173,15 @@ class Library:
 
     def _scan(self, folder: Path) -> None:
         try:
-            packages = sorted(path for path in folder.iterdir() if (path / MANIFEST_NAME).is_file())
+            # A hidden folder is a package in the making.
+            visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+            packages = sorted(path for path in visible if (path / MANIFEST_NAME).is_file())
         except OSError as error:
             _log.warning("avatar folder skipped folder=%s reason=%s", folder, error.strerror)
             return
         for package in packages:
+            if package in self._paths.values():
+                continue
             try:
                 manifest = read_manifest(package)
             except InvalidAvatar as error:
