@@ -47,7 +47,14 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one [8080].")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="gRPC port, reserved for a later release [50051].")] = None,
+    grpc: Annotated[
+        bool | None, typer.Option("--grpc/--no-grpc", help="Serve lip-sync over gRPC as well [yes].")
+    ] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; 0 takes a free one [50051].")] = None,
+    grpc_tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate of the gRPC port.")
+    ] = None,
+    grpc_tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM key of that certificate.")] = None,
     avatar: Annotated[str | None, typer.Option(help="The avatar of those who name none [iris].")] = None,
     avatar_folder: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with more avatar packages; may be repeated.")
@@ -91,7 +98,10 @@ def serve(
     flags = {
         "host": host,
         "port": port,
+        "grpc": grpc,
         "grpc_port": grpc_port,
+        "grpc_tls_cert": grpc_tls_cert,
+        "grpc_tls_key": grpc_tls_key,
         "avatar": avatar,
         "avatar_folders": avatar_folder or None,
         "max_sessions": max_sessions,
@@ -118,6 +128,56 @@ def serve(
         from webrtc_avatar.server.serve import serve as run
 
         run(settings)
+    except AvatarServerError as error:
+        _fail(error)
+
+
+@app.command()
+def engine(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; 0 takes a free one [50051].")] = None,
+    grpc_tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM certificate of the port.")] = None,
+    grpc_tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM key of that certificate.")] = None,
+    avatar: Annotated[str | None, typer.Option(help="The avatar that is loaded at the start [iris].")] = None,
+    avatar_folder: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with more avatar packages; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N, or several: cuda:0,cuda:1 [auto].")] = None,
+    runtime: Annotated[str | None, typer.Option(help="auto, onnx, torch or tensorrt [auto].")] = None,
+    engine_threads: Annotated[int | None, typer.Option(help="Threads of one model call on a CPU [1].")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="Most frames in one model call [16].")] = None,
+    rpc_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [2].")] = None,
+    drain_timeout_s: Annotated[float | None, typer.Option(help="How long SIGTERM waits for calls [20].")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
+) -> None:
+    """Serve lip-sync over gRPC alone: no pages, no sessions. Settings come from the same places as those of `serve`."""
+    flags = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "grpc_tls_cert": grpc_tls_cert,
+        "grpc_tls_key": grpc_tls_key,
+        "avatar": avatar,
+        "avatar_folders": avatar_folder or None,
+        "device": device,
+        "runtime": runtime,
+        "engine_threads": engine_threads,
+        "max_batch_size": max_batch_size,
+        "rpc_threads": rpc_threads,
+        "drain_timeout_s": drain_timeout_s,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    try:
+        settings = load_settings(config, {name: value for name, value in flags.items() if value is not None})
+        from webrtc_avatar import log
+
+        log.configure(settings)
+        from webrtc_avatar.server.engine_alone import serve_engine
+
+        serve_engine(settings)
     except AvatarServerError as error:
         _fail(error)
 

@@ -7,7 +7,7 @@ from prometheus_client.exposition import generate_latest
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.025, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
 
-STAGES = ("sink", "engine", "compose", "encode_video", "encode_audio")
+STAGES = ("sink", "engine", "compose", "encode_video", "encode_audio", "compose_call")
 
 
 class Metrics:
@@ -55,6 +55,28 @@ class Metrics:
             "webrtc_avatar_batches_retried_total",
             "Batches that failed and were retried one by one",
             registry=self.registry,
+        )
+        self.out_of_memory = Counter(
+            "webrtc_avatar_out_of_memory_total",
+            "Model calls that did not fit into the device's memory; smaller ones followed",
+            registry=self.registry,
+        )
+        self.engine_queue = Gauge(
+            "webrtc_avatar_engine_queue",
+            "Frames that wait for a model call by lane: live (with a deadline), bulk",
+            ["lane"],
+            registry=self.registry,
+        )
+        self.engine_busy = Gauge(
+            "webrtc_avatar_engine_busy_workers", "Devices that are in a model call", registry=self.registry
+        )
+        self.engine_healthy = Gauge(
+            "webrtc_avatar_engine_healthy_workers",
+            "Devices whose calls do not fail, of all that the server uses",
+            registry=self.registry,
+        )
+        self.model_memory = Gauge(
+            "webrtc_avatar_model_memory_bytes", "What the loaded models hold on all devices", registry=self.registry
         )
         self.sessions = Gauge("webrtc_avatar_sessions", "Sessions by state", ["state"], registry=self.registry)
         self.viewers = Gauge("webrtc_avatar_viewers", "Viewers that watch without a microphone", registry=self.registry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from webrtc_avatar.avatar.style import Style
@@ -39,9 +39,21 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one")
-    grpc_port: int = Field(
-        50051, ge=0, le=65535, description="gRPC port (reserved: the service comes with a later release)"
+    grpc: bool = Field(True, description="serve lip-sync over gRPC beside HTTP")
+    grpc_port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one")
+    grpc_tls_cert: Path | None = Field(
+        None, description="PEM file with the certificate chain of the gRPC port; none: no TLS there"
     )
+    grpc_tls_key: Path | None = Field(None, description="PEM file with its private key")
+    token: SecretStr | None = Field(
+        None, description="bearer token that gRPC calls and /ws/lipsync must carry; none: anybody may call"
+    )
+    rpc_max_calls: int = Field(64, ge=1, description="lip-sync calls at once; the next one is refused")
+    rpc_max_frames: int = Field(1000, ge=1, description="frames of one lip-sync call")
+    rpc_max_message_bytes: int = Field(
+        50 * 1024 * 1024, ge=64 * 1024, description="largest message of a lip-sync call, either way"
+    )
+    rpc_threads: int = Field(2, ge=1, le=64, description="threads that compose and encode pictures for lip-sync calls")
     avatar: str = Field("iris", description="the avatar of those who name none")
     avatar_folders: list[Path] = Field(
         default_factory=list, description="more folders with avatar packages, searched first"

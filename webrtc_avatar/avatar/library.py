@@ -120,7 +120,7 @@ class Library:
     def _inside(self, place: str) -> Path:
         try:
             for folder in self._folders:
-                path = (folder / place).resolve()
+                path: Path = (folder / place).resolve()
                 if path.is_relative_to(folder.resolve()) and path.is_dir():
                     return path
         except (OSError, ValueError, RuntimeError):

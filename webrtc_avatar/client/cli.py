@@ -147,7 +147,7 @@ def live(
     from webrtc_avatar.settings import Settings
 
     counts = sessions or [1, 4]
-    flags: dict[str, Any] = {"max_sessions": max(counts), "log_level": "warning"}
+    flags: dict[str, Any] = {"max_sessions": max(counts), "grpc": False, "log_level": "warning"}
     try:
         settings = Settings(**flags)
         with bench_speech(audio) as speech:

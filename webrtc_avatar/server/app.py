@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import cv2
 from aiohttp import web
@@ -13,12 +14,18 @@ from aiohttp import web
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.rpc.lipsync import LipSync
+from webrtc_avatar.rpc.packages import Packages
+from webrtc_avatar.rpc.serve import RpcServer
 from webrtc_avatar.server import memory, middleware, monitoring, pages, signalling, whep
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
+
+LIPSYNC = web.AppKey("lipsync", LipSync)
+RPC: web.AppKey[RpcServer | None] = web.AppKey("rpc")
 
 _LOOP_THREADS = 4
 """Threads for what asyncio and its libraries hand to the default executor: files, names, posters."""
@@ -57,12 +64,33 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     library = Library(settings.avatar_folders)
     manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
     live = LiveSessions(manager, settings, metrics, pool)
+    lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
+    packages = Packages(lipsync, library, engine)
     app[signalling.LIBRARY] = library
     app[signalling.LIVE] = live
+    app[LIPSYNC] = lipsync
     try:
         await manager.load(settings.avatar)
-        yield
+        async with _grpc(app, lipsync, packages, engine):
+            yield
     finally:
         await live.aclose("server shutting down")
+        lipsync.close()
         engine.close()
         pool.shutdown()
+
+
+@asynccontextmanager
+async def _grpc(app: web.Application, lipsync: LipSync, packages: Packages, engine: Engine) -> AsyncIterator[None]:
+    """Serve gRPC on the same loop, unless the settings turn it off."""
+    settings = app[signalling.SETTINGS]
+    if not settings.grpc:
+        app[RPC] = None
+        yield
+        return
+    app[RPC] = server = RpcServer(lipsync, packages, engine, settings)
+    try:
+        await server.start()
+        yield
+    finally:
+        await server.aclose()

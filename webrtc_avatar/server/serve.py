@@ -7,21 +7,22 @@ import errno
 import faulthandler
 import gc
 import logging
-import os
 import signal
 import socket
+from collections.abc import Coroutine
+from contextlib import suppress
 
 from aiohttp import web
 
 from webrtc_avatar.errors import CannotListen
-from webrtc_avatar.server.app import create_app
+from webrtc_avatar.server.app import LIPSYNC, RPC, create_app
 from webrtc_avatar.server.monitoring import AccessLogger
 from webrtc_avatar.server.signalling import LIVE
+from webrtc_avatar.server.stops import Stops
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _HTTP_SHUTDOWN_S = 2.0
 
 
@@ -40,46 +41,32 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     app = create_app(settings)
     runner = web.AppRunner(app, access_log_class=AccessLogger, handle_signals=False, shutdown_timeout=_HTTP_SHUTDOWN_S)
-    stops = _Stops()
+    stops = Stops()
     try:
         await runner.setup()
         await _listen(runner, settings)
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked through by every collection
         print(f"webrtc-avatar: open {_url(runner, settings.host)} in a browser", flush=True)
+        if (rpc := app[RPC]) is not None:
+            print(f"webrtc-avatar: gRPC at {rpc.address}", flush=True)
         await stops.first.wait()
-        drain = asyncio.create_task(app[LIVE].drain(), name="drain")
-        hurry = asyncio.create_task(stops.second.wait(), name="hurry")
-        await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        drain.cancel()
-        hurry.cancel()
-        await asyncio.gather(drain, hurry, return_exceptions=True)
+        await stops.drain(_drain(app, settings.drain_timeout_s))
     finally:
         await runner.cleanup()
     log.info("stopped")
 
 
-class _Stops:
-    """Signals as events: the first asks to drain, the second to hurry, the third gives up on order."""
+async def _drain(app: web.Application, timeout_s: float) -> None:
+    """Let sessions and calls end by themselves; what is left after the time out ends with the rooms."""
+    rpc = app[RPC]
+    calls = app[LIPSYNC].drain() if rpc is None else rpc.drain()
+    await asyncio.gather(app[LIVE].drain(), _at_most(timeout_s, calls))
 
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            try:
-                loop.add_signal_handler(number, self._on_signal, number)
-            except NotImplementedError:  # Windows: only between two turns of the loop
-                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(self._on_signal, n))
 
-    def _on_signal(self, number: int) -> None:
-        if not self.first.is_set():
-            log.info("%s: draining; the same again ends at once", signal.Signals(number).name)
-            self.first.set()
-        elif not self.second.is_set():
-            self.second.set()
-        else:
-            os._exit(1)
+async def _at_most(timeout_s: float, work: Coroutine[None, None, None]) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(work, timeout_s)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

@@ -1,0 +1,105 @@
+"""Avatars that are ready to perform for calls, by name, and what is counted of each."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.avatar.painter import Painter
+from webrtc_avatar.avatar.painters import painter_of
+from webrtc_avatar.engine import Engine, Face
+from webrtc_avatar.engine.model import Model
+from webrtc_avatar.errors import InvalidRequest
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was rendered of one avatar for calls.
+
+    Attributes:
+        frames: asked for and answered, failed ones included.
+        rendered: those that a model made.
+        total_s: sum of the times of the model calls that made them, one a frame.
+        min_s: shortest of those calls; 0 before the first.
+        max_s: longest.
+    """
+
+    frames: int = 0
+    rendered: int = 0
+    total_s: float = 0.0
+    min_s: float = 0.0
+    max_s: float = 0.0
+
+    def add(self, face: Face) -> None:
+        """Count one answer of the engine."""
+        self.frames += 1
+        if face.crop is None:
+            return
+        self.min_s = min(self.min_s, face.run_s) if self.rendered else face.run_s
+        self.max_s = max(self.max_s, face.run_s)
+        self.total_s += face.run_s
+        self.rendered += 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cast:
+    """An avatar with all that calls need of it.
+
+    Attributes:
+        avatar: the package.
+        painter: draws its frames.
+        model: what the engine renders it with.
+        counts: see `Counts`.
+    """
+
+    avatar: AnyAvatar
+    painter: Painter
+    model: Model
+    counts: Counts = field(default_factory=Counts)
+
+
+class Casting:
+    """Loads avatars when they are first asked for. Lives on the event loop.
+
+    Args:
+        library: what is installed.
+        engine: a started engine.
+        pool: threads for what reads files.
+    """
+
+    def __init__(self, library: Library, engine: Engine, pool: Executor) -> None:
+        self._library = library
+        self._engine = engine
+        self._pool = pool
+        self._casts: dict[str, Cast] = {}
+
+    async def get(self, name: str) -> Cast:
+        """Return an avatar whose model is loaded.
+
+        Raises:
+            InvalidRequest: no name.
+            UnknownAvatar: no avatar of that name is installed; the message names those that are.
+            InvalidAvatar: its package or its networks are broken.
+        """
+        if not name:
+            installed = ", ".join(info.name for info in self._library.infos())
+            raise InvalidRequest(f"model_name is missing; installed: {installed or 'none'}")
+        avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
+        # Shielded: a caller that goes away must not cancel the load for those who wait beside it.
+        model = await asyncio.shield(asyncio.wrap_future(self._engine.load(avatar)))
+        cast = self._casts.get(name)
+        if cast is None or cast.avatar is not avatar or cast.model is not model:
+            painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
+            cast = self._casts[name] = Cast(avatar, painter, model, cast.counts if cast is not None else Counts())
+        return cast
+
+    def known(self, name: str) -> Cast | None:
+        """Return an avatar that was asked for before, or None."""
+        return self._casts.get(name)
+
+    def loaded(self) -> list[str]:
+        """Return the names of the avatars whose networks are in memory."""
+        return sorted(self._casts)

@@ -1,0 +1,72 @@
+"""Where typed errors become gRPC statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import NoReturn, TypeVar
+
+import grpc
+
+from webrtc_avatar.errors import AvatarServerError
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+_STATUSES = {
+    "invalid_request": grpc.StatusCode.INVALID_ARGUMENT,
+    "invalid_audio": grpc.StatusCode.INVALID_ARGUMENT,
+    "frame_out_of_range": grpc.StatusCode.OUT_OF_RANGE,
+    "unknown_avatar": grpc.StatusCode.NOT_FOUND,
+    "no_features": grpc.StatusCode.FAILED_PRECONDITION,
+    "invalid_avatar": grpc.StatusCode.FAILED_PRECONDITION,
+    "forbidden": grpc.StatusCode.PERMISSION_DENIED,
+    "unauthorized": grpc.StatusCode.UNAUTHENTICATED,
+    "server_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "response_too_large": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "server_draining": grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def status_of(error: AvatarServerError) -> grpc.StatusCode:
+    """Return the status of an error; INTERNAL for those that only the server can cause."""
+    return _STATUSES.get(error.code, grpc.StatusCode.INTERNAL)
+
+
+async def answered(context: grpc.aio.ServicerContext, answer: Awaitable[Answer]) -> Answer:
+    """Return an answer within the call's deadline, or abort the call with the error's status."""
+    try:
+        async with asyncio.timeout(context.time_remaining()):
+            return await answer
+    except Exception as error:
+        await _abort(context, error)
+
+
+async def streamed(
+    context: grpc.aio.ServicerContext, answers: AsyncGenerator[Answer, None]
+) -> AsyncGenerator[Answer, None]:
+    """Yield answers within the call's deadline, and abort the call with the status of an error; closes `answers`."""
+    try:
+        async with asyncio.timeout(context.time_remaining()), aclosing(answers):
+            async for answer in answers:
+                yield answer
+    except Exception as error:
+        await _abort(context, error)
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
+    if isinstance(error, AvatarServerError):
+        status = status_of(error)
+        level = logging.ERROR if status is grpc.StatusCode.INTERNAL else logging.INFO
+        log.log(level, "call refused: %s", error.message, extra={"status": status.name, "code": error.code})
+        await context.abort(status, error.message)
+    if isinstance(error, TimeoutError):
+        await context.abort(
+            grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline has passed; what waited was dropped"
+        )
+    log.error("call failed", exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
+    raise AssertionError("abort returned")

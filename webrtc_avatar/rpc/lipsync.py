@@ -1,0 +1,315 @@
+"""Lip-sync for calls, whatever the protocol: checks what is asked, renders it in the engine's batches, yields pictures.
+
+Frames are numbered from 0; frame n of a performance is drawn on frame `Painter.fold(n)` of the footage. Frames from sound hear their own
+16 chunks alone, 8 before and 7 after, so a request may be cut anywhere. Source: the seed documents on batched lip-sync inference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from webrtc_avatar.audio.chunk import CHUNKS_BEFORE, WINDOW_CHUNKS
+from webrtc_avatar.audio.window import Savings, required_chunks
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.painter import Bounds
+from webrtc_avatar.engine import Engine, Face, bulk
+from webrtc_avatar.errors import (
+    AvatarServerError,
+    EngineFailure,
+    InvalidAudio,
+    InvalidRequest,
+    NoFeatures,
+    ServerDraining,
+    ServerFull,
+)
+from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.rpc.casting import Cast, Casting
+from webrtc_avatar.rpc.images import Composition, Output, encode, face_of
+from webrtc_avatar.rpc.pipeline import in_order
+from webrtc_avatar.rpc.sound import Encoding, read_chunks
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+EXTRA_CHUNKS_ALLOWED = 10
+"""More chunks than this beyond those needed are worth a warning (seed: "excessive audio chunks")."""
+
+MAX_FRAME_ID = 2**31 - 1
+_PICTURES_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame, or why there is none.
+
+    Attributes:
+        frame_id: its number.
+        image: as `Output` says; empty where there is an error.
+        bounds: where the face is in the whole frame.
+        width: of `image` in pixels.
+        height: of `image` in pixels.
+        batch_size: frames in the model call that made it.
+        queue_ms: time before that call.
+        inference_ms: time of that call.
+        composite_ms: time of drawing and encoding.
+        error: why it failed.
+    """
+
+    frame_id: int
+    image: bytes = b""
+    bounds: Bounds = (0, 0, 0, 0)
+    width: int = 0
+    height: int = 0
+    batch_size: int = 0
+    queue_ms: float = 0.0
+    inference_ms: float = 0.0
+    composite_ms: float = 0.0
+    error: AvatarServerError | None = None
+
+    @property
+    def processing_ms(self) -> float:
+        """Time from when it could be rendered to when it was encoded, but for waiting for an encoder."""
+        return self.queue_ms + self.inference_ms + self.composite_ms
+
+
+class LipSync:
+    """The service behind every protocol. Lives on the event loop.
+
+    Args:
+        engine: a started engine.
+        library: what is installed.
+        settings: limits.
+        metrics: where pictures and calls are counted.
+
+    Attributes:
+        casting: the avatars.
+    """
+
+    def __init__(self, *, engine: Engine, library: Library, settings: Settings, metrics: Metrics) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(settings.rpc_threads, thread_name_prefix="rpc")
+        self._calls = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._started_s = time.monotonic()
+        self.casting = Casting(library, engine, self._pool)
+
+    @property
+    def draining(self) -> bool:
+        """Whether calls are refused because the server goes down."""
+        return self._draining
+
+    @property
+    def calls(self) -> int:
+        """How many calls are under way."""
+        return self._calls
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._started_s
+
+    @property
+    def optimizations(self) -> list[str]:
+        """What makes it fast here, for `GetStats`."""
+        most = self._settings.max_batch_size
+        return [
+            self._engine.runtime_name,
+            f"batches of up to {most} frames",
+            "one feature row a chunk, windows as views",
+        ]
+
+    async def drain(self) -> None:
+        """Take no calls any more and wait until those under way have ended."""
+        self._draining = True
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """End its threads; calling it twice is fine."""
+        self._draining = True
+        self._pool.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count one call that renders.
+
+        Raises:
+            ServerDraining: the server is going down.
+            ServerFull: as many calls as the settings allow are under way.
+        """
+        if self._draining:
+            raise ServerDraining("the server is shutting down and takes no new calls; try again in a moment")
+        if self._calls >= self._settings.rpc_max_calls:
+            raise ServerFull(
+                f"all {self._settings.rpc_max_calls} calls that may run at once are taken; try again in a moment, or "
+                "raise rpc_max_calls on the server"
+            )
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    async def inference(self, name: str, frame_id: int, chunks: Sequence[bytes], output: Output) -> Frame:
+        """Return one frame, from 16 chunks of float32 or, without any, from the package's own features.
+
+        Raises:
+            InvalidRequest, InvalidAudio, UnknownAvatar, InvalidAvatar, ServerFull: see `batch_with_audio`.
+            NoFeatures: there are no chunks, and the package brings no features.
+            FrameOutOfRange: those features have no such frame.
+            EngineFailure: it could not be rendered.
+        """
+        if not chunks:
+            frames = self.batch(name, [frame_id], output)
+        else:
+            if len(chunks) != WINDOW_CHUNKS:
+                raise InvalidAudio(
+                    f"one frame hears exactly {WINDOW_CHUNKS} chunks of 40 ms (8 before, its own, 7 after); got {len(chunks)}"
+                )
+            frames = self.batch_with_audio(name, frame_id, 1, chunks, Encoding.FLOAT32, output)
+        async with aclosing(frames):
+            async for frame in frames:
+                if frame.error is not None:
+                    raise frame.error
+                return frame
+        raise EngineFailure(f"frame {frame_id} of avatar {name!r} did not come back")
+
+    async def batch(self, name: str, frame_ids: Sequence[int], output: Output) -> AsyncGenerator[Frame, None]:
+        """Yield frames in the order of their ids, from the package's own features; one that there is not has an error.
+
+        Raises:
+            InvalidRequest: no frame, or too many.
+            NoFeatures: the package brings none.
+            UnknownAvatar, InvalidAvatar, ServerFull: see `batch_with_audio`.
+        """
+        self._check_count(len(frame_ids), "frame_ids holds")
+        with self.call():
+            cast = await self.casting.get(name)
+            fold = cast.painter.fold
+            faces = bulk.features(self._engine, cast.avatar, frame_ids, bases=lambda frame: fold(max(frame, 0)))
+            async with aclosing(self._pictures(cast, faces, output)) as frames:
+                async for frame in frames:
+                    if isinstance(frame.error, NoFeatures):
+                        raise frame.error
+                    yield frame
+
+    async def batch_with_audio(
+        self, name: str, start: int, count: int, chunks: Sequence[bytes], encoding: Encoding, output: Output
+    ) -> AsyncGenerator[Frame, None]:
+        """Yield `count` consecutive frames from `count` + 15 chunks, which begin 8 chunks before frame `start`.
+
+        Raises:
+            InvalidRequest: no frame, too many of them, or numbers that cannot be.
+            InvalidAudio: too few chunks, or one that is not 40 ms of sound.
+            UnknownAvatar: no avatar of that name is installed.
+            InvalidAvatar: its package or its networks are broken.
+            ServerFull: too many calls are under way.
+        """
+        self._check_count(count, "frame_count is")
+        if not 0 <= start <= MAX_FRAME_ID - count:
+            raise InvalidRequest(
+                f"frames are numbered from 0 to {MAX_FRAME_ID}; got {start} as the first of {count} "
+                "(frame 0 hears the chunks -8 to 7: repeat the first chunk for those before the sound)"
+            )
+        needed = required_chunks(count)
+        if len(chunks) < needed:
+            raise InvalidAudio(
+                f"insufficient audio chunks: {count} frames need {needed} (frame_count + 15: the chunks {start - 8} to "
+                f"{start + count + 6}), got {len(chunks)}; repeat the first and the last chunk past the sound's ends"
+            )
+        if len(chunks) > needed + EXTRA_CHUNKS_ALLOWED:
+            log.warning("%d chunks for %d frames, which need %d: the rest is ignored", len(chunks), count, needed)
+        with self.call():
+            cast = await self.casting.get(name)
+            started_s = time.monotonic()
+            sound = await self.in_thread(read_chunks, chunks[:needed], encoding)
+            faces = bulk.frames(
+                self._engine,
+                cast.avatar,
+                sound,
+                first_chunk=start - CHUNKS_BEFORE,
+                windowed=True,
+                first_frame=start,
+                frame_count=count,
+                bases=cast.painter.fold,
+            )
+            del sound
+            async with aclosing(self._pictures(cast, faces, output)) as frames:
+                async for frame in frames:
+                    yield frame
+            savings = Savings(count)
+            log.info(
+                "batch with audio model=%s frames=%d chunks=%d instead_of=%d saved_percent=%.1f ms=%.0f",
+                *(name, count, savings.chunks, savings.redundant_chunks, 100 * savings.share),
+                1000 * (time.monotonic() - started_s),
+            )
+
+    async def finish(self, cast: Cast, face: Face, output: Output) -> Frame:
+        """Return the picture of a face, drawn and encoded on a thread."""
+        cast.counts.add(face)
+        return await self.in_thread(self._draw, cast, face, output)
+
+    async def in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Return what `work` returns, from one of the service's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def _check_count(self, count: int, what: str) -> None:
+        most = self._settings.rpc_max_frames
+        if not 1 <= count <= most:
+            raise InvalidRequest(
+                f"{what} {count}; a request is for 1 to {most} frames: cut longer ones, 250 frames each is a good length"
+            )
+
+    def _pictures(self, cast: Cast, faces: AsyncGenerator[Face, None], output: Output) -> AsyncGenerator[Frame, None]:
+        return in_order(faces, lambda face: self.finish(cast, face, output), ahead=_PICTURES_AHEAD)
+
+    def _draw(self, cast: Cast, face: Face, output: Output) -> Frame:
+        """Return the picture of a face; an error of one frame is the frame's own."""
+        if face.late:
+            error: AvatarServerError = EngineFailure(f"frame {face.index} was not rendered in time: the server is busy")
+            return Frame(face.index, error=error)
+        if face.error is not None or face.crop is None:
+            return Frame(face.index, error=face.error or EngineFailure(f"frame {face.index} was not rendered"))
+        started_s = time.perf_counter()
+        painter = cast.painter
+        try:
+            base = painter.fold(face.index)
+            picture, bounds = painter.paint(base, face.crop), painter.bounds(base)
+            width, height = painter.width, painter.height
+            if output.composition is Composition.FACE_ONLY:
+                picture = face_of(picture, painter.layout, bounds)
+                width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
+            image = encode(picture, painter.layout, output)
+        except AvatarServerError as failure:
+            return Frame(face.index, error=failure)
+        except Exception as failure:  # one frame's picture must not take the others with it
+            log.exception("frame %d could not be drawn", face.index)
+            return Frame(face.index, error=EngineFailure(f"frame {face.index} could not be drawn: {failure}"))
+        composite_s = time.perf_counter() - started_s
+        self._metrics.stage_run.labels("compose_call").observe(composite_s)
+        return Frame(
+            face.index,
+            image,
+            bounds,
+            width,
+            height,
+            batch_size=face.batch_size,
+            queue_ms=1000 * face.wait_s,
+            inference_ms=1000 * face.run_s,
+            composite_ms=1000 * composite_s,
+        )
