@@ -147,9 +147,9 @@ def _run_network(avatar: AnyAvatar) -> Finding:
 
     from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
     from webrtc_avatar.avatar.painters import painter_of
+    from webrtc_avatar.cli import load_settings
     from webrtc_avatar.engine import Engine, Face
     from webrtc_avatar.engine.bulk import frames
-    from webrtc_avatar.cli import load_settings
     from webrtc_avatar.metrics import Metrics
 
     async def render() -> list[Face]:

@@ -108,9 +108,6 @@ def import_video_package(
             f"{np.median(unlike):.0f} grey levels): the face may be put in the wrong place"
         )
     features = add_features(source, draft, frame_count=count)
-    draft.warnings.append(
-        f"frames were coded as JPEG of quality {JPEG_QUALITY}, once more after the video's own coding"
-    )
     write_manifest(draft, options, Footage(full_body.size, count, "jpg"), network, features)
 
 
