@@ -126,6 +126,19 @@ class InvalidCheckpoint(AvatarServerError):
     status = 422
 
 
+class AvatarInUse(AvatarServerError):
+    """A package that was changed cannot take the place of the one that is loaded, because somebody uses that."""
+
+    code = "avatar_in_use"
+    status = 409
+
+
+class ModelMemoryFull(ServerFull):
+    """All memory for models is taken by models that are in use."""
+
+    code = "model_memory_full"
+
+
 class NoBlendshapes(AvatarServerError):
     """Blendshapes were asked for of an avatar whose model yields no mouth weights."""
 

@@ -1,6 +1,8 @@
-"""Batched rendering: frames of all sessions through one model call at a time, one thread a device."""
+"""Batched rendering: frames of all callers through one queue, one thread a device."""
 
-from webrtc_avatar.engine.engine import Engine, Stream
+from webrtc_avatar.engine.engine import Engine
 from webrtc_avatar.engine.request import Face
+from webrtc_avatar.engine.status import EngineStatus
+from webrtc_avatar.engine.stream import Stream
 
-__all__ = ["Engine", "Face", "Stream"]
+__all__ = ["Engine", "EngineStatus", "Face", "Stream"]

@@ -1,89 +1,301 @@
-"""Which frames go into the next model call: earliest deadline first, one model a batch, nothing stale, nothing late.
+"""Which frames go into the next model call of a device: live ones by deadline, bulk work in what they leave.
 
-Pure bookkeeping without threads or clocks of its own: the executor asks, with the time in hand.
+Pure bookkeeping without threads or clocks of its own: the executor asks, with the time in hand and under its lock.
+
+- A frame with a deadline is live, one without (infinite) is bulk.
+- A live batch starts when it is full, when its oldest frame has waited for company long enough, or when its earliest
+  deadline allows no more waiting. It takes as many frames as keep most deadlines a second.
+- Bulk frames fill up a live batch while the cost curve says that every live deadline is kept, and otherwise run when no live
+  frame is due: in batches of the cheapest size, but short ones as long as live streams are open.
+- A model whose bulk frames have waited for a second beside live ones gets one of them done, whatever is due.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
+import math
 from dataclasses import dataclass, field
 
+from webrtc_avatar.engine.capacity import Capacity, kept_most
+from webrtc_avatar.engine.loaded import Loaded, Place
 from webrtc_avatar.engine.request import Request
+
+LIVE_SLICE_S = 0.010
+"""Longest bulk batch while live streams are open: a live frame waits so long for it at worst, of some 30 ms that it has."""
+BULK_SLICE_S = 0.100
+"""Longest bulk batch otherwise: what is closed or opened meanwhile waits so long."""
+STARVED_S = 1.0
+LIVE_MEMORY_S = 1.0
+"""So long after the last live chunk, live streams still count as open."""
+_MARGIN = 1.5
+"""A call counts as taking so many times what the curve says, where a deadline depends on it."""
+_QUIET = 0.25
+"""Share of the wait for company after which nobody else seems to come."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Requests for one model call, and those that are not worth one any more."""
+    """What a device is to do now.
 
-    model: Hashable | None = None
+    Attributes:
+        requests: frames of one model for one call; empty: nothing is due.
+        place: the model's copy that renders them.
+        late: frames whose deadline has passed; they are answered without a call.
+        wake_s: with nothing due, when to ask again; None: when something arrives.
+    """
+
     requests: list[Request] = field(default_factory=list)
+    place: Place | None = None
     late: list[Request] = field(default_factory=list)
+    wake_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Queue:
+    live: list[Request] = field(default_factory=list)
+    bulk: list[Request] = field(default_factory=list)
+    oldest_live_s: float = math.inf
+    newest_bulk_s: float = -math.inf
+    bulk_served_s: float = -math.inf
 
 
 class Batcher:
     """Requests of all streams, grouped by model."""
 
-    def __init__(self, *, max_batch_size: int, max_wait_s: float) -> None:
-        """Take the limits: frames in a batch, and how long a frame may wait for company."""
-        self._max_batch_size = max_batch_size
+    def __init__(self, *, max_wait_s: float) -> None:
+        """Take how long a frame may wait for company."""
         self._max_wait_s = max_wait_s
-        self._queues: dict[Hashable, list[Request]] = {}
-        self._run_s: dict[Hashable, float] = {}
+        self._queues: dict[Loaded, _Queue] = {}
+        self._for_device: dict[int, list[Request]] = {}
+        self._sick_until_s: dict[int, float] = {}
+        self._sequence = 0
+        self._live_seen_s = -math.inf
 
-    def __len__(self) -> int:
-        """Return the number of waiting requests."""
-        return sum(len(queue) for queue in self._queues.values())
+    def lengths(self, loaded: Loaded | None = None) -> tuple[int, int]:
+        """Return how many live and bulk requests wait, of one model or of all."""
+        queues = list(self._queues.values()) if loaded is None else [self._queues.get(loaded, _Queue())]
+        waiting = sum(len(requests) for requests in self._for_device.values()) if loaded is None else 0
+        return sum(len(queue.live) for queue in queues), sum(len(queue.bulk) for queue in queues) + waiting
 
     def add(self, request: Request) -> None:
         """Queue a request under its source's model."""
-        heapq.heappush(self._queues.setdefault(request.source.model_key, []), request)
+        self._sequence += 1
+        request.sequence = self._sequence
+        self.put_back(request)
+        queue = self._queues[request.source.loaded]
+        if request.is_bulk:
+            queue.newest_bulk_s = request.submitted_s
 
-    def record_run(self, model: Hashable, run_s: float) -> None:
-        """Remember how long a call of `model` takes: an average that rises at once and falls slowly."""
-        known = self._run_s.get(model, run_s)
-        self._run_s[model] = run_s if run_s > known else known + 0.1 * (run_s - known)
+    def put_back(self, request: Request) -> None:
+        """Queue a request again, in its old place, after a call that failed."""
+        queue = self._queues.setdefault(request.source.loaded, _Queue())
+        if request.is_bulk:
+            heapq.heappush(queue.bulk, request)
+        else:
+            heapq.heappush(queue.live, request)
+            queue.oldest_live_s = min(queue.oldest_live_s, request.submitted_s)
 
-    def next_start_s(self, now_s: float) -> float | None:
-        """Return when the next batch should start, or None with nothing to do.
+    def put_aside(self, request: Request, device: int) -> None:
+        """Queue a request for one device alone, where it is next."""
+        heapq.heappush(self._for_device.setdefault(device, []), request)
 
-        A batch starts when it is full, when its oldest request has waited long enough for company, or when its earliest
-        deadline allows no more waiting.
-        """
-        starts = [self._start_s(model, queue, now_s) for model, queue in self._queues.items() if queue]
-        return min(starts, default=None)
+    def live_seen(self, now_s: float) -> None:
+        """Take note that a live stream is open."""
+        self._live_seen_s = now_s
 
-    def _start_s(self, model: Hashable, queue: list[Request], now_s: float) -> float:
-        if len(queue) >= self._max_batch_size:
-            return now_s
-        waited = min(request.submitted_s for request in queue) + self._max_wait_s
-        return min(waited, queue[0].deadline_s - 2 * self._run_s.get(model, 0.0))
+    def shun(self, device: int, until_s: float) -> None:
+        """Give a device nothing that another one can do, for a while; what was put aside for it goes to the others."""
+        self._sick_until_s[device] = until_s
+        for request in self._for_device.pop(device, []):
+            request.aside = False
+            self.put_back(request)
 
-    def take(self, now_s: float) -> Batch:
-        """Remove and return the most urgent batch; stale requests vanish, late ones come back apart.
+    def is_sick(self, device: int, now_s: float) -> bool:
+        """Say whether a device is being shunned."""
+        return self._sick_until_s.get(device, now_s) > now_s
+
+    def others(self, loaded: Loaded, device: int, now_s: float) -> list[int]:
+        """Return the other devices that hold a model and are well."""
+        return [number for number in loaded.places if number != device and not self.is_sick(number, now_s)]
+
+    def forget(self, loaded: Loaded) -> list[Request]:
+        """Drop the queue of a model that is no longer loaded, and return what was in it."""
+        queue = self._queues.pop(loaded, _Queue())
+        return queue.live + queue.bulk
+
+    def take(self, now_s: float, device: int) -> Batch:
+        """Remove and return what a device is to do now; stale requests vanish.
 
         Stale: of an epoch or a source that is over. Late: the deadline has passed.
         """
         batch = Batch()
-        for model in list(self._queues):
-            queue = [request for request in self._queues[model] if not request.source.is_stale(request.epoch)]
-            batch.late += [request for request in queue if request.deadline_s < now_s]
-            queue = [request for request in queue if request.deadline_s >= now_s]
-            heapq.heapify(queue)
-            if queue:
-                self._queues[model] = queue
-            else:
-                del self._queues[model]
-        if self._queues:
-            model = min(self._queues, key=lambda key: self._queues[key][0])
-            queue = self._queues[model]
-            batch.model = model
-            batch.requests = [heapq.heappop(queue) for _ in range(min(len(queue), self._max_batch_size))]
-            if not queue:
-                del self._queues[model]
+        mine: list[tuple[Loaded, _Queue, Capacity]] = []
+        for loaded, queue in self._queues.items():
+            _clean(queue, now_s, batch.late)
+            if (queue.live or queue.bulk) and self._may_take(loaded, device, now_s):
+                mine.append((loaded, queue, loaded.places[device].capacity))
+        aside = self._for_device.get(device)
+        if aside:
+            batch.requests = self._next_aside(aside, now_s, batch)
+        if not batch.requests and not batch.late:
+            self._fill(batch, mine, now_s)
+            if not batch.requests:
+                batch.wake_s = self._wake_s(mine, device, now_s)
+        if batch.requests:
+            batch.place = batch.requests[0].source.loaded.places.get(device)
         return batch
 
-    def forget(self, model: Hashable) -> None:
-        """Drop what is known of a model that is no longer loaded."""
-        self._queues.pop(model, None)
-        self._run_s.pop(model, None)
+    def _may_take(self, loaded: Loaded, device: int, now_s: float) -> bool:
+        if device not in loaded.places:
+            return False
+        return not self.is_sick(device, now_s) or not self.others(loaded, device, now_s)
+
+    def _next_aside(self, aside: list[Request], now_s: float, batch: Batch) -> list[Request]:
+        while aside:
+            request = heapq.heappop(aside)
+            request.aside = False
+            if request.is_stale:
+                continue
+            if request.deadline_s >= now_s:
+                return [request]
+            batch.late.append(request)
+        return []
+
+    def _fill(self, batch: Batch, mine: list[tuple[Loaded, _Queue, Capacity]], now_s: float) -> None:
+        starving = [entry for entry in mine if entry[1].bulk and _starved_s(entry[1]) <= now_s]
+        if starving and any(queue.live for _, queue, _ in mine):
+            queue = min((queue for _, queue, _ in starving), key=_starved_s)
+            batch.requests = self._pop_bulk(queue, 1, now_s)
+            return
+        due = [entry for entry in mine if entry[1].live and self._live_start_s(entry[1], entry[2], now_s) <= now_s]
+        if due:
+            _, queue, capacity = min(due, key=lambda entry: entry[1].live[0])
+            batch.requests = _pop_live(queue, capacity, now_s)
+            if batch.requests:  # a caller may have gone since they were looked at
+                self._top_up(batch.requests, queue, capacity, mine, now_s)
+            return
+        within_s = self._bulk_time_s(mine, now_s)
+        ready = [
+            entry
+            for entry in mine
+            if entry[1].bulk
+            and self._bulk_start_s(entry[1], entry[2], now_s) <= now_s
+            and (within_s is None or entry[2].predict(1) <= within_s)
+        ]
+        if ready:
+            _, queue, capacity = min(ready, key=lambda entry: entry[1].bulk[0].submitted_s)
+            slice_s = BULK_SLICE_S if within_s is None and not self._is_live(now_s) else LIVE_SLICE_S
+            within_s = slice_s if within_s is None else min(slice_s, within_s)
+            batch.requests = self._pop_bulk(queue, capacity.best(len(queue.bulk), within_s), now_s)
+
+    def _top_up(
+        self,
+        requests: list[Request],
+        queue: _Queue,
+        capacity: Capacity,
+        mine: list[tuple[Loaded, _Queue, Capacity]],
+        now_s: float,
+    ) -> None:
+        """Add bulk frames to a live batch, as many as no deadline suffers from."""
+        live = len(requests)
+        if not queue.bulk or requests[0].alone:
+            return
+        slice_s = max(LIVE_SLICE_S, capacity.predict(live))
+        waiting_s = self._bulk_time_s(mine, now_s)
+        within_s = min(requests[0].deadline_s - now_s, math.inf if waiting_s is None else waiting_s) / _MARGIN
+        total = min(capacity.full, live + len(queue.bulk))
+        while total > live and capacity.predict(total) > min(slice_s, within_s):
+            total -= 1
+        if total > live:
+            requests += self._pop_bulk(queue, total - live, now_s, with_others=True)
+
+    def _pop_bulk(self, queue: _Queue, count: int, now_s: float, *, with_others: bool = False) -> list[Request]:
+        requests: list[Request] = []
+        while queue.bulk and len(requests) < count:
+            if queue.bulk[0].is_stale:
+                heapq.heappop(queue.bulk)
+                continue
+            if queue.bulk[0].alone and (requests or with_others):
+                break
+            requests.append(heapq.heappop(queue.bulk))
+            if requests[0].alone:
+                break
+        if requests:
+            queue.bulk_served_s = now_s
+        return requests
+
+    def _is_live(self, now_s: float) -> bool:
+        return now_s - self._live_seen_s < LIVE_MEMORY_S
+
+    def _live_start_s(self, queue: _Queue, capacity: Capacity, now_s: float) -> float:
+        first = queue.live[0]
+        if first.alone or len(queue.live) + len(queue.bulk) >= capacity.full:
+            return now_s
+        run_s = capacity.predict(min(len(queue.live), capacity.limit))
+        return min(queue.oldest_live_s + self._max_wait_s, first.deadline_s - 2 * run_s)
+
+    def _bulk_start_s(self, queue: _Queue, capacity: Capacity, now_s: float) -> float:
+        first = queue.bulk[0]
+        if first.alone or len(queue.bulk) >= capacity.full:
+            return now_s
+        return min(first.submitted_s + self._max_wait_s, queue.newest_bulk_s + _QUIET * self._max_wait_s)
+
+    def _bulk_time_s(self, mine: list[tuple[Loaded, _Queue, Capacity]], now_s: float) -> float | None:
+        """Return how long a bulk batch may take so that the live frames that wait are in time; None: none waits."""
+        times = [
+            queue.live[0].deadline_s - now_s - _MARGIN * capacity.predict(min(len(queue.live), capacity.limit))
+            for _, queue, capacity in mine
+            if queue.live
+        ]
+        return min(times, default=None)
+
+    def _wake_s(self, mine: list[tuple[Loaded, _Queue, Capacity]], device: int, now_s: float) -> float | None:
+        times = []
+        for _, queue, capacity in mine:
+            if queue.live:
+                times.append(self._live_start_s(queue, capacity, now_s))
+            if queue.bulk:
+                start_s = self._bulk_start_s(queue, capacity, now_s)
+                times.append(start_s if start_s > now_s else _starved_s(queue))
+        sick_until_s = self._sick_until_s.get(device, 0.0)
+        if sick_until_s > now_s:
+            times.append(sick_until_s)
+        return min(times, default=None)
+
+
+def _starved_s(queue: _Queue) -> float:
+    """Return when the bulk frames of a queue will have waited long enough."""
+    return max(queue.bulk_served_s, queue.bulk[0].submitted_s) + STARVED_S
+
+
+def _clean(queue: _Queue, now_s: float, late: list[Request]) -> None:
+    """Drop what is stale and move out what is late, as far as it stands in front."""
+    live, bulk = queue.live, queue.bulk
+    while live and (live[0].is_stale or live[0].deadline_s < now_s):
+        request = heapq.heappop(live)
+        if not request.is_stale:
+            late.append(request)
+    if not live:
+        queue.oldest_live_s = math.inf
+    while bulk and bulk[0].is_stale:
+        heapq.heappop(bulk)
+
+
+def _pop_live(queue: _Queue, capacity: Capacity, now_s: float) -> list[Request]:
+    """Remove the live frames of the next call; the first is in front and not stale."""
+    if queue.live[0].alone:
+        requests = [heapq.heappop(queue.live)]
+    else:
+        requests = []
+        aside: list[Request] = []
+        while queue.live and len(requests) < capacity.limit:
+            request = heapq.heappop(queue.live)
+            if request.is_stale:
+                continue
+            (aside if request.alone else requests).append(request)
+        count = kept_most(capacity, [request.deadline_s for request in requests], now_s)
+        for request in requests[count:] + aside:
+            heapq.heappush(queue.live, request)
+        requests = requests[:count]
+    queue.oldest_live_s = min((request.submitted_s for request in queue.live), default=math.inf)
+    return requests

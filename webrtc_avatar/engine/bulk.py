@@ -16,9 +16,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from webrtc_avatar.engine.engine import Engine, Stream
+from webrtc_avatar.engine.engine import Engine
 from webrtc_avatar.engine.model import WINDOW_CHUNKS_BEFORE, Floats
 from webrtc_avatar.engine.request import Face
+from webrtc_avatar.engine.stream import Stream
 from webrtc_avatar.errors import EngineFailure, InvalidAudio
 
 if TYPE_CHECKING:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
 from webrtc_avatar.engine.executor import Executor
 from webrtc_avatar.engine.model import Model
 from webrtc_avatar.engine.request import Face
-from webrtc_avatar.engine.runtime import Runtime, open_runtime
+from webrtc_avatar.engine.residency import Residency
+from webrtc_avatar.engine.runtime import Runtime, open_runtimes
 from webrtc_avatar.engine.source import Source
-from webrtc_avatar.engine.viseme import VisemeModel
-from webrtc_avatar.errors import EngineFailure, InvalidAudio, InvalidAvatar
+from webrtc_avatar.engine.status import EngineStatus, ModelStatus
+from webrtc_avatar.engine.stream import Stream
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.settings import Settings
 
@@ -28,161 +26,65 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ModelFactory(Protocol):
-    """Makes the model of an avatar on a runtime."""
-
-    def __call__(self, avatar: Any, runtime: Runtime) -> Model:
-        """Return the model; raises InvalidAvatar."""
-
-
-_MODELS: dict[str, ModelFactory] = {"viseme_kernel": VisemeModel}
-
-
-class Stream:
-    """One caller's consecutive chunks; faces come back through `on_face`, on the engine's thread."""
-
-    def __init__(self, executor: Executor, source: Source) -> None:
-        self._executor = executor
-        self._source = source
-
-    @property
-    def chunks_after(self) -> int:
-        """Chunks of look-ahead: frame n is rendered when chunk n + chunks_after is pushed."""
-        return self._source.chunks_after
-
-    def push(
-        self,
-        samples: npt.NDArray[np.float32],
-        *,
-        index: int,
-        deadline_s: float | None,
-        epoch: int,
-        base: int | None = None,
-    ) -> None:
-        """Hand over chunk `index`, and ask for frame `index - chunks_after` if there is a deadline.
-
-        Args:
-            samples: float32 (640,), 16 kHz, -1..1. It must not change afterwards.
-            index: number of the chunk; consecutive within an epoch.
-            deadline_s: `time.monotonic()` by which the face must be there; infinite: bulk work, which takes what live frames
-                leave; None: context only, no model call.
-            epoch: the caller's epoch; a new one forgets the sound before it.
-            base: number of the frame of footage to render it on; none: the frame's own.
-
-        Raises:
-            InvalidAudio: the chunk has another shape or type.
-        """
-        if samples.shape != (CHUNK_SAMPLES,) or samples.dtype != np.float32:
-            raise InvalidAudio(f"a chunk is float32 ({CHUNK_SAMPLES},) at 16 kHz; got {samples.dtype} {samples.shape}")
-        source, executor = self._source, self._executor
-        executor.call(
-            lambda: executor.add_chunk(source, samples, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
-        )
-
-    def finish(
-        self,
-        *,
-        index: int,
-        deadline_s: float,
-        epoch: int,
-        frames: range | None = None,
-        bases: Callable[[int], int] | None = None,
-    ) -> None:
-        """End the sound and ask for the frames that still lack chunks, at most `chunks_after`.
-
-        Args:
-            index: the first of those frames.
-            deadline_s: as for `push`.
-            epoch: the caller's epoch.
-            frames: which of them are wanted; none: all.
-            bases: the frame of footage of each; none: the frame's own number.
-        """
-        source, executor = self._source, self._executor
-        executor.call(
-            lambda: executor.finish(source, index=index, deadline_s=deadline_s, epoch=epoch, frames=frames, bases=bases)
-        )
-
-    def request(self, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
-        """Ask for a frame with the features that the avatar's package brings, whatever was pushed.
-
-        Args:
-            frame: its number in those features, from 0; one that there is not is answered with its error.
-            index: the number under which it is answered.
-            deadline_s: as for `push`.
-            epoch: the caller's epoch.
-            base: number of the frame of footage to render it on.
-        """
-        source, executor = self._source, self._executor
-        executor.call(
-            lambda: executor.request(source, frame, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
-        )
-
-    def reset(self, epoch: int) -> None:
-        """Begin a new epoch: whatever waits is stale from now on."""
-        self._source.epoch = epoch
-
-    def close(self) -> None:
-        """Drop what waits; nothing is delivered any more."""
-        self._source.closed = True
-
-
 class Engine:
-    """All models on one device. Thread-safe: every method may be called from any thread."""
+    """All models on all devices. Thread-safe: every method may be called from any thread."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, *, runtime: Runtime | None = None) -> None:
-        """Take the settings; `runtime` overrides what they would choose."""
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        runtime: Runtime | None = None,
+        runtimes: Sequence[Runtime] | None = None,
+    ) -> None:
+        """Take the settings; `runtime`, or `runtimes` for several devices, overrides what they would choose."""
         self._settings = settings
-        self._runtime = runtime
-        self._executor = Executor(max_batch_size=settings.max_batch_size, metrics=metrics)
-        self._lock = threading.Lock()
-        self._models: dict[str, Future[Model]] = {}
+        self._runtimes = runtimes if runtimes is not None else None if runtime is None else [runtime]
+        self._executor = Executor(max_wait_s=settings.max_wait_ms / 1000, metrics=metrics)
+        self._residency = Residency(
+            budget_bytes=settings.model_memory_mb * 1_000_000,
+            max_batch_size=settings.max_batch_size,
+            on_evict=self._executor.forget,
+        )
+        self._running = False
+        metrics.engine_queue.labels("live").set_function(lambda: self._executor.lengths()[0])
+        metrics.engine_queue.labels("bulk").set_function(lambda: self._executor.lengths()[1])
+        metrics.engine_busy.set_function(lambda: sum(worker.busy for worker in self._executor.workers()))
+        metrics.engine_healthy.set_function(lambda: sum(worker.healthy for worker in self._executor.workers()))
+        metrics.model_memory.set_function(self._residency.memory_bytes)
 
     @property
     def runtime_name(self) -> str:
-        """What runs the networks, such as `onnxruntime:cpu`; empty before `start`."""
-        return self._runtime.name if self._runtime else ""
+        """What runs the networks, such as `onnxruntime:cpu`; several with commas; empty before `start`."""
+        return ",".join(runtime.name for runtime in self._runtimes or ())
 
     def start(self) -> None:
-        """Choose the runtime and start the engine's thread.
+        """Choose the runtimes and start a thread for each.
 
         Raises:
             EngineFailure: the settings ask for a device that is not there.
         """
-        if self._runtime is None:
-            self._runtime = open_runtime(self._settings)
-        self._executor.start()
-        log.info("engine ready runtime=%s threads=%d", self._runtime.name, self._settings.engine_threads)
+        if self._runtimes is None:
+            self._runtimes = open_runtimes(self._settings)
+        self._residency.start(self._runtimes)
+        self._executor.start([runtime.name for runtime in self._runtimes])
+        self._running = True
+        log.info("engine ready runtime=%s threads=%d", self.runtime_name, self._settings.engine_threads)
 
     def close(self) -> None:
-        """Stop the thread; calling it twice is fine."""
+        """Stop the threads, and tell those who wait; calling it twice is fine."""
+        self._running = False
         self._executor.close()
 
     def load(self, avatar: AnyAvatar) -> Future[Model]:
-        """Load and warm up an avatar's model, once however often it is asked for.
+        """Load and warm up an avatar's model, once however often it is asked for, and again where it had to make room.
 
-        This takes a thread of its own, so that the frames of those already in do not wait. The future raises InvalidAvatar for networks that do not fit; a later call tries again.
+        This takes a thread of its own, so that the frames of those already in do not wait. The future is done when the
+        first device has it; the others follow as far as their memory goes. It raises InvalidAvatar for networks that do not
+        fit, ModelMemoryFull where models in use leave no room, and AvatarInUse where the package was changed since it was
+        loaded and streams of the old one are open; a later call tries again.
         """
-        with self._lock:
-            known = self._models.get(avatar.name)
-            if known is not None and not (known.done() and known.exception() is not None):
-                return known
-            future: Future[Model] = Future()
-            self._models[avatar.name] = future
-        threading.Thread(target=self._load, args=(avatar, future), name=f"load-{avatar.name}", daemon=True).start()
-        return future
-
-    def _load(self, avatar: AnyAvatar, future: Future[Model]) -> None:
-        try:
-            factory = _MODELS.get(avatar.model.kind)
-            if factory is None:
-                raise InvalidAvatar(
-                    f"avatar {avatar.name!r} has a model of kind {avatar.model.kind!r}; known are {sorted(_MODELS)}"
-                )
-            if self._runtime is None:
-                raise EngineFailure("the engine was not started; call start() first")
-            future.set_result(factory(avatar, self._runtime))
-        except BaseException as error:
-            future.set_exception(error)
+        return self._residency.load(avatar)
 
     def open(
         self,
@@ -194,28 +96,87 @@ class Engine:
         bulk: bool = False,
         on_stop: Callable[[], None] | None = None,
     ) -> Stream:
-        """Return a stream of an avatar whose `load` is done.
+        """Return a stream of an avatar whose `load` is done; its model stays until it is closed.
 
         Args:
             avatar: who is rendered.
-            on_face: takes each face, on the engine's thread.
+            on_face: takes each face, on one of the engine's threads. With several devices, faces may overtake one another.
             first_chunk: number of the first chunk that will be pushed.
             windowed: see `Model.track`.
             bulk: nobody listens in real time, so its sound as well as its frames wait for those of live streams.
             on_stop: called when the engine stops: no face comes any more.
 
         Raises:
-            EngineFailure: `load` was not called or has not finished.
+            EngineFailure: `load` was not called or has not finished, or the engine has stopped.
         """
-        with self._lock:
-            future = self._models.get(avatar.name)
-        if future is None or not future.done():
-            raise EngineFailure(f"avatar {avatar.name!r} is not loaded; wait for load() before open()")
-        source = Source(
-            model_key=avatar.name,
-            model=future.result(),
-            on_face=on_face,
-            first_chunk=first_chunk,
-            windowed=windowed,
+        loaded = self._residency.acquire(avatar)
+        try:
+            source = Source(
+                loaded=loaded, on_face=on_face, first_chunk=first_chunk, windowed=windowed, bulk=bulk, on_stop=on_stop
+            )
+            self._executor.open(source)
+        except BaseException:
+            self._residency.release(loaded)
+            raise
+        return Stream(self._executor, source, on_close=partial(self._residency.release, loaded))
+
+    def submit(
+        self,
+        avatar: AnyAvatar,
+        frames: Sequence[int],
+        on_face: Callable[[Face], None],
+        *,
+        deadline_s: float = math.inf,
+        bases: Sequence[int] | None = None,
+    ) -> Stream:
+        """Ask for frames in any order, with the features that the avatar's package brings.
+
+        Args:
+            avatar: who is rendered; its `load` is done.
+            frames: their numbers, from 0; one that there is not is answered with its error.
+            on_face: takes each answer; its `index` is the frame's place in `frames`.
+            deadline_s: as for `Stream.push`.
+            bases: the frame of footage for each; by default its own number.
+
+        Returns:
+            A stream whose `close` drops what waits.
+
+        Raises:
+            EngineFailure: see `open`.
+        """
+        stream = self.open(avatar, on_face, bulk=deadline_s == math.inf)
+        for place, frame in enumerate(frames):
+            base = frame if bases is None else bases[place]
+            stream.request(frame, index=place, deadline_s=deadline_s, epoch=0, base=base)
+        return stream
+
+    def status(self) -> EngineStatus:
+        """Return how the engine stands."""
+        names = [runtime.name for runtime in self._runtimes or ()]
+        models = []
+        for loaded in self._residency.models():
+            places = loaded.places
+            queued_live, queued_bulk = self._executor.lengths(loaded)
+            models.append(
+                ModelStatus(
+                    name=loaded.name,
+                    kind=loaded.kind,
+                    devices=tuple(names[number] for number in sorted(places)),
+                    memory_bytes=sum(place.memory_bytes for place in places.values()),
+                    streams=loaded.users,
+                    queued_live=queued_live,
+                    queued_bulk=queued_bulk,
+                    batch_limit=max((place.capacity.limit for place in places.values()), default=0),
+                    batch_s=places[min(places)].capacity.curve() if places else {},
+                )
+            )
+        queued_live, queued_bulk = self._executor.lengths()
+        return EngineStatus(
+            running=self._running,
+            workers=tuple(self._executor.workers()),
+            models=tuple(models),
+            queued_live=queued_live,
+            queued_bulk=queued_bulk,
+            memory_bytes=self._residency.memory_bytes(),
+            memory_budget_bytes=self._residency.budget_bytes,
         )
-        return Stream(self._executor, source)

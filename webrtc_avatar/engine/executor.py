@@ -1,228 +1,326 @@
-"""The thread that owns a device: it alone computes features and runs models."""
+"""The engine's threads, one a device: they alone hear sound and run models. Callers hand work over and never wait."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
+import weakref
+from collections import deque
+from collections.abc import Sequence
 
 from webrtc_avatar.engine.batcher import Batch, Batcher
-from webrtc_avatar.engine.model import Job
+from webrtc_avatar.engine.faults import Fault, fault_of, free_memory
+from webrtc_avatar.engine.loaded import Loaded, Place
+from webrtc_avatar.engine.model import Rendered
 from webrtc_avatar.engine.request import Face, Request
+from webrtc_avatar.engine.source import Source, Work
+from webrtc_avatar.engine.status import Tally, WorkerStatus
 from webrtc_avatar.errors import AvatarServerError, EngineFailure
 from webrtc_avatar.metrics import Metrics
 
-if TYPE_CHECKING:
-    from webrtc_avatar.engine.source import Source
-
 log = logging.getLogger(__name__)
 
-_MAX_WAIT_S = 0.004
-"""How long a frame waits for company when its deadline would allow more. On two cores, 10 ms made the batches of four
-sessions larger (1.8 frames against 1.3) but the networks hardly cheaper (2.2 ms a frame against 2.4), and frames later
-(p99 of their lateness 32 ms against 14), in one run each of 30 s and 60 s."""
+_EAR = -1
+"""The number of the worker that hears and has no device."""
+_BITE = 8
+"""Chunks of bulk sound that are heard at a turn: about a millisecond's, which a live frame may have to wait."""
+_MEMORY_TRIES = 6
+"""A frame that does not fit alone is tried so often: others may have taken the memory, and give it back."""
+_MOST_TRIES = 24
+"""A frame that was in so many failed calls is given up, whatever the reason."""
+_SICK_STRIKES = 4
+"""After so many failed calls with none between that went well, a device counts as sick."""
+_SICK_S, _MOST_SICK_S = 1.0, 60.0
+"""How long a sick device gets nothing at first, doubled each time, and at most."""
+
+
+class _Worker:
+    """One device's thread.
+
+    Attributes:
+        number: the device's, by which places are found; `_EAR` renders nothing.
+        name: the device, for people.
+        busy: in a model call.
+        strikes: calls that failed since the last that went well.
+        sick_s: how long it is left alone next time.
+    """
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self.busy = False
+        self.strikes = 0
+        self.sick_s = _SICK_S
+        self.tally = Tally()
+        self.thread: threading.Thread | None = None
 
 
 class Executor:
-    """Runs everything that touches a device, in one thread. Callers hand work over and never wait."""
+    """One queue, and a thread for each device that takes from it what is loaded there."""
 
-    def __init__(self, *, max_batch_size: int, metrics: Metrics) -> None:
-        self._batcher = Batcher(max_batch_size=max_batch_size, max_wait_s=_MAX_WAIT_S)
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    def __init__(self, *, max_wait_s: float, metrics: Metrics) -> None:
+        """Take how long a frame may wait for company."""
+        self._changed = threading.Condition(threading.Lock())
+        self._batcher = Batcher(max_wait_s=max_wait_s)
+        self._live: deque[Source] = deque()
+        self._bulk: deque[Source] = deque()
+        self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
+        self._workers: list[_Worker] = []
+        self._has_ear = False
+        self._stopped = False
         self._metrics = metrics
-        self._sequence = 0
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._wait = metrics.stage_wait.labels("engine")
+        self._run = metrics.stage_run.labels("engine")
+        self._outcomes = {name: metrics.frames.labels(name) for name in ("rendered", "failed", "dropped")}
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def start(self, devices: Sequence[str]) -> None:
+        """Start a thread for each device; where one is no CPU, another that only hears, so that the device need not wait."""
+        self._workers = [_Worker(number, name) for number, name in enumerate(devices)]
+        self._has_ear = any("cuda" in name or "mps" in name for name in devices)
+        if self._has_ear:
+            self._workers.append(_Worker(_EAR, "ear"))
+        for worker in self._workers:
+            name = "engine" if len(self._workers) == 1 else f"engine-{worker.number if worker.number >= 0 else 'ear'}"
+            worker.thread = threading.Thread(target=self._turn, args=(worker,), name=name, daemon=True)
+            worker.thread.start()
 
     def close(self) -> None:
-        """Stop after the work that is under way; waiting requests are dropped."""
-        if self._thread.is_alive():
-            self._inbox.put(None)
-            self._thread.join(timeout=10)
+        """Stop after the work that is under way; what waits is dropped, and its callers are told."""
+        with self._changed:
+            if self._stopped:
+                return
+            self._stopped = True
+            self._changed.notify_all()
+            sources = list(self._sources)
+        for worker in self._workers:
+            if worker.thread is not None and worker.thread is not threading.current_thread():
+                worker.thread.join(timeout=10)
+        for source in sources:
+            if source.on_stop is not None and not source.closed:
+                source.on_stop()
 
-    def call(self, work: Callable[[], None]) -> None:
-        """Run `work` on the engine's thread, soon and in order."""
-        self._inbox.put(work)
+    def open(self, source: Source) -> None:
+        """Take note of a caller, so that it is told when the engine stops.
 
-    def add_chunk(
-        self,
-        source: Source,
-        samples: np.ndarray,
-        *,
-        index: int,
-        deadline_s: float | None,
-        epoch: int,
-        base: int | None,
-    ) -> None:
-        """Take a chunk on the engine's thread; with a deadline, the frame that it completes is queued."""
-        if source.is_stale(epoch):
-            return
-        context = source.add(samples, epoch)
-        if deadline_s is None or context is None:
-            return
-        frame = index - source.chunks_after
-        self._queue(source, context, frame=frame, base=base, deadline_s=deadline_s, epoch=epoch)
+        Raises:
+            EngineFailure: it has stopped.
+        """
+        with self._changed:
+            if self._stopped:
+                raise EngineFailure("the engine has stopped; open streams while the server is up")
+            self._sources.add(source)
 
-    def finish(
-        self,
-        source: Source,
-        *,
-        index: int,
-        deadline_s: float,
-        epoch: int,
-        frames: range | None,
-        bases: Callable[[int], int] | None,
-    ) -> None:
-        """Queue the frames that still lack chunks, on the engine's thread; `index` is the first of them."""
-        if source.is_stale(epoch):
-            return
-        for frame, context in enumerate(source.finish(), start=index):
-            if frames is None or frame in frames:
-                base = None if bases is None else bases(frame)
-                self._queue(source, context, frame=frame, base=base, deadline_s=deadline_s, epoch=epoch)
+    def add(self, source: Source, work: Work) -> None:
+        """Let a thread do a piece of a caller's work, in the caller's order."""
+        with self._changed:
+            source.work.append(work)
+            if not source.bulk:
+                self._batcher.live_seen(time.monotonic())
+            if not source.scheduled:
+                source.scheduled = True
+                (self._bulk if source.bulk else self._live).append(source)
+                self._notify()
 
-    def request(self, source: Source, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
-        """Queue a frame with the package's features, on the engine's thread."""
-        if source.is_stale(epoch):
-            return
-        try:
-            context = source.model.features(frame)
-        except AvatarServerError as error:
-            source.on_face(Face(index=index, epoch=epoch, error=error))
-            return
-        self._queue(source, context, frame=index, base=base, deadline_s=deadline_s, epoch=epoch)
+    def forget(self, loaded: Loaded) -> None:
+        """Drop what waits for a model that goes."""
+        with self._changed:
+            self._batcher.forget(loaded)
 
-    def _queue(
-        self, source: Source, context: object, *, frame: int, base: int | None, deadline_s: float, epoch: int
-    ) -> None:
-        self._sequence += 1
-        self._batcher.add(
-            Request(
-                deadline_s=deadline_s,
-                sequence=self._sequence,
-                submitted_s=time.monotonic(),
-                source=source,
-                index=frame,
-                epoch=epoch,
-                job=Job(context, frame if base is None else base),
-            )
-        )
+    def lengths(self, loaded: Loaded | None = None) -> tuple[int, int]:
+        """Return how many live and bulk frames wait, of one model or of all."""
+        with self._changed:
+            return self._batcher.lengths(loaded)
 
-    def _run(self) -> None:
+    def workers(self) -> list[WorkerStatus]:
+        """Return what each device's thread does and did."""
+        with self._changed:
+            now_s = time.monotonic()
+            return [
+                WorkerStatus(
+                    device=worker.name,
+                    busy=worker.busy,
+                    healthy=not self._batcher.is_sick(worker.number, now_s),
+                    tally=worker.tally.figures(),
+                )
+                for worker in self._workers
+                if worker.number != _EAR
+            ]
+
+    def _notify(self) -> None:
+        if len(self._workers) == 1:
+            self._changed.notify()
+        else:
+            self._changed.notify_all()  # the one that wakes may be the one whose device does not hold the model
+
+    def _turn(self, worker: _Worker) -> None:
+        rendered = False
         while True:
-            start_s = self._batcher.next_start_s(time.monotonic())
-            timeout_s = None if start_s is None else start_s - time.monotonic()
-            if timeout_s is None or timeout_s > 0:
-                try:
-                    work = self._inbox.get(timeout=timeout_s)
-                except queue.Empty:
-                    work = _nothing
-                if work is None:
-                    return
-                self._do(work)
-                if not self._drain():
-                    return
+            with self._changed:
+                source, batch = self._next(worker, rendered)
+            if source is not None:
+                self._hear(source)
+                rendered = False
+            elif batch is not None:
+                self._render(worker, batch)
+                rendered = True
             else:
-                if not self._drain():
-                    return
-                self._render(self._batcher.take(time.monotonic()))
+                return
 
-    def _drain(self) -> bool:
-        """Do what is in the inbox by now; False when asked to stop."""
-        while True:
+    def _next(self, worker: _Worker, rendered: bool) -> tuple[Source | None, Batch | None]:
+        """Wait for something to do, under the lock: sound of live streams, then in turns bulk sound and model calls."""
+        hears = worker.number == _EAR or not self._has_ear
+        while not self._stopped:
+            if hears and self._live:
+                return self._live.popleft(), None
+            if hears and self._bulk and (rendered or worker.number == _EAR):
+                return self._bulk.popleft(), None
+            wake_s = None
+            if worker.number != _EAR:
+                batch = self._batcher.take(time.monotonic(), worker.number)
+                if batch.requests or batch.late:
+                    return None, batch
+                wake_s = batch.wake_s
+                if hears and self._bulk:
+                    return self._bulk.popleft(), None
+            self._changed.wait(None if wake_s is None else max(0.0, wake_s - time.monotonic()))
+        return None, None
+
+    def _hear(self, source: Source) -> None:
+        requests: list[Request] = []
+        for _ in range(_BITE):
             try:
-                work = self._inbox.get_nowait()
-            except queue.Empty:
-                return True
-            if work is None:
-                return False
-            self._do(work)
+                work = source.work.popleft()
+            except IndexError:  # nothing is left, or the stream was closed meanwhile
+                break
+            try:
+                requests += work()
+            except Exception:  # one caller's fault must not stop the thread of all
+                log.exception("work on the engine's thread failed")
+        with self._changed:
+            for request in requests:
+                self._batcher.add(request)
+            if source.work:
+                (self._bulk if source.bulk else self._live).append(source)
+            else:
+                source.scheduled = False
+            if len(self._workers) > 1:
+                self._notify()
 
-    def _do(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # one caller's fault must not stop the thread of all
-            log.exception("work on the engine's thread failed")
-
-    def _render(self, batch: Batch) -> None:
+    def _render(self, worker: _Worker, batch: Batch) -> None:
         for request in batch.late:
-            self._metrics.frames.labels("dropped").inc()
-            _deliver(request, Face(index=request.index, epoch=request.epoch, late=True))
-        if not batch.requests:
+            self._outcomes["dropped"].inc()
+            request.source.answer(Face(index=request.index, epoch=request.epoch, late=True))
+        requests = batch.requests
+        place = batch.place
+        if not requests or place is None:  # without a place nobody uses the model any more, or it would not have gone
             return
+        worker.busy = True
         started_s = time.monotonic()
-        for request in batch.requests:
-            self._metrics.stage_wait.labels("engine").observe(started_s - request.submitted_s)
         try:
-            faces = _render_together(batch.requests)
+            rendered = place.model.render([request.job for request in requests])
+            if len(rendered) != len(requests):
+                raise EngineFailure(
+                    f"the model gave {len(rendered)} crops for {len(requests)} requests; its batch axis is not dynamic"
+                )
         except Exception as error:  # whatever a model raises, the others' frames must not be lost
-            faces = self._render_one_by_one(batch.requests, error)
+            self._after_fault(worker, place, requests, error)
+            return
+        finally:
+            worker.busy = False
         run_s = time.monotonic() - started_s
-        self._batcher.record_run(batch.model, run_s)
-        self._metrics.stage_run.labels("engine").observe(run_s)
-        self._metrics.batch_size.labels(str(batch.model)).observe(len(batch.requests))
-        for request, face in zip(batch.requests, faces, strict=True):
-            self._metrics.frames.labels("failed" if face.error else "rendered").inc()
-            _deliver(request, face)
+        with self._changed:
+            place.capacity.record(len(requests), run_s)
+            worker.strikes = 0
+            worker.sick_s = _SICK_S
+            worker.tally.add(started_s, run_s, requests)
+        self._deliver(requests, rendered, started_s, run_s)
+        self._run.observe(run_s)
+        self._metrics.batch_size.labels(requests[0].source.loaded.name).observe(len(requests))
 
-    def _render_one_by_one(self, requests: list[Request], error: Exception) -> list[Face]:
-        if len(requests) == 1:
-            return [_failed(requests[0], error)]
-        self._metrics.batches_retried.inc()
-        log.warning("a batch of %d failed and is retried one by one: %s", len(requests), error)
-        faces = []
-        for request in requests:
-            try:
-                faces += _render_together([request])
-            except Exception as alone:
-                faces.append(_failed(request, alone))
-        return faces
+    def _deliver(self, requests: list[Request], rendered: Sequence[Rendered], started_s: float, run_s: float) -> None:
+        for request, made in zip(requests, rendered, strict=True):
+            wait_s = started_s - request.submitted_s
+            self._wait.observe(wait_s)
+            request.source.answer(
+                Face(
+                    index=request.index,
+                    epoch=request.epoch,
+                    crop=made.crop,
+                    weights=made.weights,
+                    batch_size=len(requests),
+                    wait_s=wait_s,
+                    run_s=run_s,
+                )
+            )
+        self._outcomes["rendered"].inc(len(requests))
 
+    def _after_fault(self, worker: _Worker, place: Place, requests: list[Request], error: Exception) -> None:
+        """Put back what may still succeed, and answer what cannot."""
+        fault = fault_of(error)
+        if fault is Fault.MEMORY:
+            free_memory()
+        with self._changed:
+            worker.tally.failures += 1
+            for request in requests:
+                request.tries += 1
+            again = self._worth_a_try(worker, place, requests, fault, error)
+            for request in again:
+                self._batcher.put_back(request)
+            failed = [request for request in requests if request not in again and not request.aside]
+            self._notify()
+        self._tell(fault, requests, error)
+        for request in failed:
+            self._outcomes["failed"].inc()
+            log.error("frame %d failed alone as well: %s", request.index, error)
+            request.source.answer(_failed(request, error))
 
-def _nothing() -> None:
-    """Stand in for work when only the clock woke the thread."""
+    def _worth_a_try(
+        self, worker: _Worker, place: Place, requests: list[Request], fault: Fault, error: Exception
+    ) -> list[Request]:
+        """Learn from a fault, under the lock, and return the requests that go back into the queue.
 
+        All do where the device is at fault and another one is well, or where fewer may fit into memory. A batch that failed
+        for another reason is taken apart. A frame that failed alone is put aside for a device where it has not.
+        """
+        now_s = time.monotonic()
+        others = self._batcher.others(requests[0].source.loaded, worker.number, now_s)
+        if fault is Fault.MEMORY:
+            place.capacity.out_of_memory(len(requests))
+        else:
+            worker.strikes += 1
+        hopeful = [request for request in requests if request.tries < _MOST_TRIES]
+        if others and (fault is Fault.DEVICE or worker.strikes >= _SICK_STRIKES):
+            self._leave_alone(worker, now_s, error)
+            return hopeful
+        if len(requests) > 1:
+            for request in requests:
+                request.alone = fault is not Fault.MEMORY or request.tries > _MEMORY_TRIES
+            return hopeful
+        if fault is Fault.MEMORY and requests[0].tries < _MEMORY_TRIES:
+            return requests
+        for request in hopeful:
+            request.refused.add(worker.number)
+            fresh = [number for number in others if number not in request.refused]
+            if fresh:
+                request.alone = request.aside = True
+                self._batcher.put_aside(request, fresh[0])
+        return []
 
-def _render_together(requests: list[Request]) -> list[Face]:
-    started_s = time.monotonic()
-    rendered = requests[0].source.model.render([request.job for request in requests])
-    run_s = time.monotonic() - started_s
-    if len(rendered) != len(requests):
-        raise EngineFailure(
-            f"the model gave {len(rendered)} crops for {len(requests)} requests; its batch axis is not dynamic"
-        )
-    return [
-        Face(
-            index=request.index,
-            epoch=request.epoch,
-            crop=made.crop,
-            weights=made.weights,
-            batch_size=len(requests),
-            wait_s=started_s - request.submitted_s,
-            run_s=run_s,
-        )
-        for request, made in zip(requests, rendered, strict=True)
-    ]
+    def _leave_alone(self, worker: _Worker, now_s: float, error: Exception) -> None:
+        self._batcher.shun(worker.number, now_s + worker.sick_s)
+        log.error("device %s is left alone for %.0f s: %s", worker.name, worker.sick_s, error)
+        worker.sick_s = min(2 * worker.sick_s, _MOST_SICK_S)
+
+    def _tell(self, fault: Fault, requests: list[Request], error: Exception) -> None:
+        if fault is Fault.MEMORY:
+            self._metrics.out_of_memory.inc()
+            log.warning("a batch of %d does not fit into memory, smaller ones follow: %s", len(requests), error)
+        elif len(requests) > 1:
+            self._metrics.batches_retried.inc()
+            log.warning("a batch of %d failed and is retried one by one: %s", len(requests), error)
 
 
 def _failed(request: Request, error: Exception) -> Face:
-    failure = error if isinstance(error, EngineFailure) else EngineFailure(f"frame {request.index} failed: {error}")
-    log.error("frame %d failed alone as well: %s", request.index, error)
+    failure = error if isinstance(error, AvatarServerError) else EngineFailure(f"frame {request.index} failed: {error}")
     return Face(index=request.index, epoch=request.epoch, error=failure)
-
-
-def _deliver(request: Request, face: Face) -> None:
-    if request.source.is_stale(request.epoch):
-        return
-    try:
-        request.source.on_face(face)
-    except Exception:  # a receiver that went away must not stop the thread of all
-        log.exception("a face could not be delivered")

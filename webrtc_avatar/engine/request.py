@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,24 +43,47 @@ class Face:
     run_s: float = 0.0
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Request:
     """One frame that waits for its turn; ordered by deadline, then by arrival.
 
     Attributes:
         deadline_s: `time.monotonic()` by which the face must be there; infinite for bulk work, which takes what is left.
-        sequence: order of arrival, which breaks ties.
         submitted_s: `time.monotonic()` of its arrival.
         source: who asked.
         index: the frame's index, for the answer.
         epoch: the caller's epoch.
         job: what the model renders.
+        sequence: order of arrival, which breaks ties; the batcher counts.
+        alone: it was in a batch that failed, so it shares its next call with nobody.
+        aside: it waits for one device alone, where it has not failed.
+        tries: failed calls that it was in.
+        refused: numbers of the devices on which it failed alone.
     """
 
     deadline_s: float
-    sequence: int
-    submitted_s: float = field(compare=False)
-    source: Source = field(compare=False)
-    index: int = field(compare=False)
-    epoch: int = field(compare=False)
-    job: Job = field(compare=False)
+    submitted_s: float
+    source: Source
+    index: int
+    epoch: int
+    job: Job
+    sequence: int = 0
+    alone: bool = False
+    aside: bool = False
+    tries: int = 0
+    refused: set[int] = field(default_factory=set)
+
+    def __lt__(self, other: Request) -> bool:
+        if self.deadline_s == other.deadline_s:
+            return self.sequence < other.sequence
+        return self.deadline_s < other.deadline_s
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether nobody waits for it in real time."""
+        return self.deadline_s == math.inf
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self.source.is_stale(self.epoch)
