@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     model_memory_mb: int = Field(
         4096, ge=1, description="networks kept on one device; over it, those go that nobody has used for longest"
     )
+    base_cache_mb: int = Field(
+        512, ge=0, description="what a model of footage may keep on a device of what depends on the footage alone"
+    )
     render_budget_ms: float = Field(
         30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"
     )

@@ -25,7 +25,7 @@ GRAPH_FILES = ("image.onnx", "face.onnx", "audio.onnx")
 GENERATOR_PREFIX = "generator."
 ENCODER_PREFIX = "audio_encoder."
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
 _MAX_BYTES = 2 << 30
 
 

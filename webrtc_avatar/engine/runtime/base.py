@@ -13,6 +13,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
+DEFAULT_BASE_CACHE_MB = 512
+
+
 class Network(Protocol):
     """A loaded network. Called from one thread at a time."""
 
@@ -27,11 +30,13 @@ class Runtime(Protocol):
         name: for logs and metrics: the library, a colon, the device; such as `onnxruntime:cpu`, `torch:cuda:0`.
         device: the device in torch's words: `cpu`, `cuda:N` or `mps`.
         precision: of matrix products and convolutions.
+        base_cache_mb: what one model may keep there of its footage.
     """
 
     name: str
     device: str
     precision: Precision
+    base_cache_mb: int
 
     def load(self, path: Path, architecture: str) -> Network:
         """Load an `.onnx` file; `architecture` names the torch module with the same weights.

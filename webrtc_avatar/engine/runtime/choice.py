@@ -26,7 +26,10 @@ def open_runtimes(settings: Settings) -> list[Runtime]:
     Raises:
         EngineFailure: the settings ask for a device, a library or a precision that is not there.
     """
-    return [_open(device, settings) for device in _devices(settings)]
+    runtimes = [_open(device, settings) for device in _devices(settings)]
+    for runtime in runtimes:
+        runtime.base_cache_mb = settings.base_cache_mb
+    return runtimes
 
 
 def open_runtime(settings: Settings) -> Runtime:

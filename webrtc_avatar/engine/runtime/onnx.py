@@ -10,15 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from webrtc_avatar.engine.runtime.base import Arrays, Network, Precision
+from webrtc_avatar.engine.runtime.base import DEFAULT_BASE_CACHE_MB, Arrays, Network, Precision
 from webrtc_avatar.errors import InvalidAvatar
+
+_LARGE = ("synctalk2d_image", "synctalk2d_face", "onnx_generator")
 
 
 class OnnxNetwork:
-    """One inference session."""
+    """One inference session.
+
+    Attributes:
+        inputs: shapes by name; numbers, or names of what may be any number.
+    """
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
+        self.inputs = {entry.name: list(entry.shape) for entry in session.get_inputs()}
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
@@ -28,6 +35,8 @@ class OnnxNetwork:
 
 class OnnxRuntime:
     """One of ONNX Runtime's providers on one device."""
+
+    base_cache_mb = DEFAULT_BASE_CACHE_MB
 
     def __init__(
         self,
@@ -49,24 +58,31 @@ class OnnxRuntime:
         self.precision: Precision = precision
         self.name = f"{'tensorrt' if provider.startswith('Tensorrt') else 'onnxruntime'}:{device}"
         self._providers = _providers(provider, device, precision)
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 3
-        # The arena keeps the memory of the largest batch there ever was, and without it a call takes no longer.
-        self._options.enable_cpu_mem_arena = False
-        # A spinning thread eats the core that the encoder needs between two calls.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._threads = threads
 
     def load(self, path: Path, architecture: str) -> Network:
         """Load an `.onnx` file; see `Runtime.load`."""
         try:
-            session: Any = onnxruntime.InferenceSession(path.read_bytes(), self._options, providers=self._providers)
+            session: Any = onnxruntime.InferenceSession(
+                path.read_bytes(), self._options(architecture), providers=self._providers
+            )
         except Exception as error:  # ONNX Runtime raises a class a fault, without a common base
             raise InvalidAvatar(
                 f"{path.name} is not a network that ONNX Runtime can run: {str(error).splitlines()[0]}; export it again"
             ) from error
         return OnnxNetwork(session)
+
+    def _options(self, architecture: str) -> onnxruntime.SessionOptions:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # The arena keeps the memory of the largest batch there ever was, and small networks take no longer without it. Those
+        # with maps of many megabytes take up to twice as long, for the system hands over memory anew, page by page.
+        options.enable_cpu_mem_arena = architecture in _LARGE
+        # A spinning thread eats the core that the encoder needs between two calls.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
 
 
 def _providers(provider: str, device: str, precision: Precision) -> list[str | tuple[str, dict[str, object]]]:

@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from webrtc_avatar.engine.runtime.base import Arrays, Network, Precision
+from webrtc_avatar.engine.runtime.base import DEFAULT_BASE_CACHE_MB, Arrays, Network, Precision
 from webrtc_avatar.errors import InvalidAvatar
 from webrtc_avatar.nets.registry import build
 
@@ -54,6 +54,8 @@ class TorchNetwork:
 
 class TorchRuntime:
     """torch on `cpu`, `cuda:N` or `mps`."""
+
+    base_cache_mb = DEFAULT_BASE_CACHE_MB
 
     def __init__(self, device: str, *, threads: int, precision: Precision | None = None) -> None:
         """Take the device's name in torch's words, the number of threads on a CPU, and the precision.
