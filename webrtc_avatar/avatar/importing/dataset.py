@@ -58,7 +58,7 @@ def import_dataset(
     network = add_networks(draft, _checkpoint(source, checkpoint), _encoder(source, encoder))
     progress("network", 1, 1)
     crop_px = CROP_PX[network.size]
-    stored = sum((source / FRAMES / name).stat().st_size for name in frames)
+    stored = sum((source / name).stat().st_size for name in frames)
     draft.need_bytes(stored + len(frames) * crop_px * crop_px * 3)
     boxes = np.empty((len(frames), 4), np.int32)
     size: Size | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,14 +125,14 @@ def check_generator(path: Path) -> int:
         )
     side = images[0].shape[2]
     side = side if isinstance(side, int) else 320
+    if side not in (160, 320):
+        raise CannotImport(f"{path.name} takes pictures of {side} pixels, expected 160 or 320; export it again")
     feeds = {
         value.name: np.full((1, 6, side, side), 0.5, np.float32)
         if value is images[0]
-        else np.zeros(input_shape(value.shape, AUDIO_SHAPE), np.float32)
+        else np.zeros(_shape_for(path, value, AUDIO_SHAPE), np.float32)
         for value in inputs
     }
-    if side not in (160, 320):
-        raise CannotImport(f"{path.name} takes pictures of {side} pixels, expected 160 or 320; export it again")
     output = _try(session, feeds, path)
     if (
         output.shape != (1, 3, side, side)
@@ -159,18 +160,32 @@ def check_encoder(path: Path) -> None:
         raise CannotImport(
             f"{path.name} takes {shown}; expected one float input of (batch, 1, 80, 16); export it again"
         )
-    silence = np.full(input_shape(inputs[0].shape, MEL_SHAPE), -4, np.float32)
+    silence = np.full(_shape_for(path, inputs[0], MEL_SHAPE), -4, np.float32)
     output = _try(session, {inputs[0].name: silence}, path)
     if output.size != FEATURES or not np.isfinite(output).all():
         raise CannotImport(f"{path.name} gives {output.shape}, expected {FEATURES} numbers a window; export it again")
 
 
-def input_shape(shape: list[int | str | None], expected: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape to feed for one sample: the graph's own where it is fixed, what is expected where it is open."""
-    rank = len(expected) + 1
-    if len(shape) != rank:
-        return tuple(side if isinstance(side, int) else 1 for side in shape)
-    return (1, *(side if isinstance(side, int) else other for side, other in zip(shape[1:], expected, strict=True)))
+def sample_shape(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape, batch of one, in which a graph's input takes one sample of a shape; None where it cannot.
+
+    Sides that the graph leaves open are as expected; a graph may group them in another way, as (512, 16) for (32, 16, 16).
+    """
+    if len(shape) == len(expected) + 1:
+        found = tuple(side if isinstance(side, int) else other for side, other in zip(shape[1:], expected, strict=True))
+    else:
+        found = tuple(side for side in shape[1:] if isinstance(side, int))
+    return (1, *found) if len(found) == len(shape) - 1 and math.prod(found) == math.prod(expected) else None
+
+
+def _shape_for(path: Path, value: Any, expected: tuple[int, ...]) -> tuple[int, ...]:
+    shape = sample_shape(value.shape, expected)
+    if shape is None:
+        raise CannotImport(
+            f"{path.name}: input {value.name} takes {value.shape}, expected (batch, {', '.join(map(str, expected))}); "
+            "export it again"
+        )
+    return shape
 
 
 def refuse_external_data(path: Path) -> None:
@@ -225,11 +240,6 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _try(session: onnxruntime.InferenceSession, feeds: dict[str, Any], path: Path) -> Any:
-    if any(array.size > 6 * 320 * 320 for array in feeds.values()):
-        raise CannotImport(
-            f"{path.name} takes {', '.join(f'{name} {array.shape}' for name, array in feeds.items())}, which is too much "
-            "for one frame; export it again"
-        )
     try:
         outputs = session.run(None, feeds)
     except Exception as error:  # as above
