@@ -17,7 +17,7 @@ ModelFactory = Callable[[Any, Runtime], Model]
 _KINDS: dict[str, ModelFactory | str] = {
     "viseme_kernel": "webrtc_avatar.engine.viseme:VisemeModel",
     "synctalk2d": "webrtc_avatar.engine.synctalk:SyncTalkModel",
-    "onnx_generator": "webrtc_avatar.engine.onnx_generator:OnnxGeneratorModel",
+    "onnx_generator": "webrtc_avatar.engine.synctalk:SyncTalkModel",
 }
 
 
