@@ -196,15 +196,13 @@ class Batcher:
         mine: list[tuple[Loaded, _Queue, Capacity]],
         now_s: float,
     ) -> None:
-        """Add bulk frames to a live batch, as many as no deadline suffers from."""
+        """Add bulk frames to a live batch that no other live frame waits for, as many as its deadlines allow."""
         live = len(requests)
-        if not queue.bulk or requests[0].alone:
+        if not queue.bulk or requests[0].alone or any(other.live for _, other, _ in mine):
             return
-        slice_s = max(LIVE_SLICE_S, capacity.predict(live))
-        waiting_s = self._bulk_time_s(mine, now_s)
-        within_s = min(requests[0].deadline_s - now_s, math.inf if waiting_s is None else waiting_s) / _MARGIN
+        within_s = min(max(LIVE_SLICE_S, capacity.predict(live)), (requests[0].deadline_s - now_s) / _MARGIN)
         total = min(capacity.full, live + len(queue.bulk))
-        while total > live and capacity.predict(total) > min(slice_s, within_s):
+        while total > live and capacity.predict(total) > within_s:
             total -= 1
         if total > live:
             requests += self._pop_bulk(queue, total - live, now_s, with_others=True)

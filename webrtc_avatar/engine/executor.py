@@ -25,8 +25,8 @@ _EAR = -1
 """The number of the worker that hears and has no device."""
 _BITE = 8
 """Chunks of bulk sound that are heard at a turn: about a millisecond's, which a live frame may have to wait."""
-_MEMORY_TRIES = 6
-"""A frame that does not fit alone is tried so often: others may have taken the memory, and give it back."""
+_TRIES = {Fault.MEMORY: 6, Fault.DEVICE: 4, Fault.FRAME: 2}
+"""A frame that fails alone is tried so often: others may have taken the memory, and a fault may have been the device's."""
 _MOST_TRIES = 24
 """A frame that was in so many failed calls is given up, whatever the reason."""
 _SICK_STRIKES = 4
@@ -128,9 +128,14 @@ class Executor:
             self._batcher.forget(loaded)
 
     def lengths(self, loaded: Loaded | None = None) -> tuple[int, int]:
-        """Return how many live and bulk frames wait, of one model or of all."""
+        """Return how many live and bulk frames wait, of one model or of all; with those whose sound was not heard yet."""
         with self._changed:
-            return self._batcher.lengths(loaded)
+            live, bulk = self._batcher.lengths(loaded)
+            for source in (*self._live, *self._bulk):
+                if loaded is None or source.loaded is loaded:
+                    live += 0 if source.bulk else len(source.work)
+                    bulk += len(source.work) if source.bulk else 0
+            return live, bulk
 
     def workers(self) -> list[WorkerStatus]:
         """Return what each device's thread does and did."""
@@ -295,9 +300,9 @@ class Executor:
             return hopeful
         if len(requests) > 1:
             for request in requests:
-                request.alone = fault is not Fault.MEMORY or request.tries > _MEMORY_TRIES
+                request.alone = fault is not Fault.MEMORY or request.tries > _TRIES[fault]
             return hopeful
-        if fault is Fault.MEMORY and requests[0].tries < _MEMORY_TRIES:
+        if requests[0].tries < _TRIES[fault] and not (others and fault is Fault.FRAME):
             return requests
         for request in hopeful:
             request.refused.add(worker.number)
