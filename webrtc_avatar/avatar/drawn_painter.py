@@ -134,17 +134,19 @@ class _Easel:
     def paint(self, pose: Pose, crop: Picture | None) -> Picture:
         stage, still = self._stage, planes(self._still)
         eyes = stage.eyes(pose.look)
-        eyes_before, self._eyes = self._eyes, eyes
-        mouth_before, self._mouth = self._mouth, crop
+        blinked, spoke = eyes is not self._eyes, crop is not None or self._mouth is not None
+        self._eyes, self._mouth = eyes, crop
         np.copyto(self._still, stage.plate)
         put(still, stage.eye_box, eyes)
+        # The eyes before the mouth is there: what the warp takes over reaches a little beyond a box, and must not depend on
+        # what was painted before.
+        if self._warp is not None and blinked:
+            self._warp.refresh(still, stage.eye_box)
         if crop is not None:
             paste(still, stage.mouth_box, crop, stage.mouth_feather)
         if self._warp is None:
             return self._still.copy()
-        if eyes is not eyes_before:
-            self._warp.refresh(still, stage.eye_box)
-        if crop is not None or mouth_before is not None:
+        if spoke or blinked:
             self._warp.refresh(still, stage.mouth_box)
         frame = np.empty_like(self._still)
         self._warp.move(still, planes(frame), pose.yaw, pose.pitch, pose.roll, pose.breath)

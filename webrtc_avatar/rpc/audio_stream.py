@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from webrtc_avatar.audio.chunk import CHUNKS_AFTER, CHUNKS_BEFORE, Samples
-from webrtc_avatar.engine import Engine, Face, Stream
+from webrtc_avatar.engine import Face, Stream
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
 from webrtc_avatar.rpc.images import Output
 from webrtc_avatar.rpc.lipsync import Frame, LipSync
@@ -51,42 +51,39 @@ class AudioMessage:
     output: Output = field(default_factory=Output)
 
 
-async def stream_audio(
-    lipsync: LipSync, engine: Engine, messages: AsyncIterator[AudioMessage]
-) -> AsyncGenerator[Frame, None]:
+async def stream_audio(lipsync: LipSync, messages: AsyncIterator[AudioMessage]) -> AsyncGenerator[Frame, None]:
     """Yield the frames of live sound, in order; the end of `messages` ends the sound.
 
     Raises:
         InvalidRequest: no first message, or a later one for another avatar or in another encoding.
         InvalidAudio: it is no sound. The frames of the sound before it come first.
-        UnknownAvatar, InvalidAvatar, ServerFull: see `LipSync.batch_with_audio`.
+        UnknownAvatar, InvalidAvatar: see `LipSync.batch_with_audio`.
         EngineFailure: the engine stopped.
     """
     first = await anext(messages, None)
     if first is None:
         raise InvalidRequest("the stream ended before its first message, which names the model")
-    with lipsync.call():
-        await lipsync.casting.get(first.model_name)
-        voice = _Voice(lipsync, engine, first.model_name, first.output)
+    await lipsync.casting.get(first.model_name)
+    voice = _Voice(lipsync, first.model_name, first.output)
 
-        async def listen() -> None:
-            try:
-                await voice.take(first)
-                async for message in messages:
-                    await voice.take(message)
-                await voice.finish()
-            except Exception as error:
-                voice.fail(error)
-
-        listener = asyncio.create_task(listen(), name="rpc-listen")
+    async def listen() -> None:
         try:
-            async with aclosing(voice.frames()) as frames:
-                async for frame in frames:
-                    yield frame
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
-            await voice.aclose()
+            await voice.take(first)
+            async for message in messages:
+                await voice.take(message)
+            await voice.finish()
+        except Exception as error:
+            voice.fail(error)
+
+    listener = asyncio.create_task(listen(), name="rpc-listen")
+    try:
+        async with aclosing(voice.frames()) as frames:
+            async for frame in frames:
+                yield frame
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+        await voice.aclose()
 
 
 class _Utterance:
@@ -114,9 +111,8 @@ class _Utterance:
 class _Voice:
     """One caller's sound and its frames; see `stream_audio`."""
 
-    def __init__(self, lipsync: LipSync, engine: Engine, name: str, output: Output) -> None:
+    def __init__(self, lipsync: LipSync, name: str, output: Output) -> None:
         self._lipsync = lipsync
-        self._engine = engine
         self._name = name
         self._output = output
         self._loop = asyncio.get_running_loop()
@@ -262,7 +258,7 @@ class _Voice:
         def on_stop() -> None:
             loop.call_soon_threadsafe(self._stopped, utterance)
 
-        utterance.stream = self._engine.open(
+        utterance.stream = self._lipsync.engine.open(
             cast.avatar, on_face, first_chunk=first_chunk, windowed=True, on_stop=on_stop
         )
         self._alive.add(utterance)

@@ -14,6 +14,9 @@ from webrtc_avatar.errors import AvatarServerError
 
 log = logging.getLogger(__name__)
 
+CODE_KEY = "error-code"
+"""Trailing metadata with an error's `code`, for several share a status."""
+
 Answer = TypeVar("Answer")
 
 _STATUSES = {
@@ -62,7 +65,7 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> NoRetur
         status = status_of(error)
         level = logging.ERROR if status is grpc.StatusCode.INTERNAL else logging.INFO
         log.log(level, "call refused: %s", error.message, extra={"status": status.name, "code": error.code})
-        await context.abort(status, error.message)
+        await context.abort(status, error.message, ((CODE_KEY, error.code),))
     if isinstance(error, TimeoutError):
         await context.abort(
             grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline has passed; what waited was dropped"

@@ -92,10 +92,11 @@ class LipSync:
 
     Attributes:
         casting: the avatars.
+        engine: see above.
     """
 
     def __init__(self, *, engine: Engine, library: Library, settings: Settings, metrics: Metrics) -> None:
-        self._engine = engine
+        self.engine = engine
         self._settings = settings
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(settings.rpc_threads, thread_name_prefix="rpc")
@@ -126,7 +127,7 @@ class LipSync:
         """What makes it fast here, for `GetStats`."""
         most = self._settings.max_batch_size
         return [
-            self._engine.runtime_name,
+            self.engine.runtime_name,
             f"batches of up to {most} frames",
             "one feature row a chunk, windows as views",
         ]
@@ -143,7 +144,7 @@ class LipSync:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Count one call that renders.
+        """Count a call that renders, while it lasts; every protocol does so around what it calls here.
 
         Raises:
             ServerDraining: the server is going down.
@@ -169,7 +170,7 @@ class LipSync:
         """Return one frame, from 16 chunks of float32 or, without any, from the package's own features.
 
         Raises:
-            InvalidRequest, InvalidAudio, UnknownAvatar, InvalidAvatar, ServerFull: see `batch_with_audio`.
+            InvalidRequest, InvalidAudio, UnknownAvatar, InvalidAvatar: see `batch_with_audio`.
             NoFeatures: there are no chunks, and the package brings no features.
             FrameOutOfRange: those features have no such frame.
             EngineFailure: it could not be rendered.
@@ -195,18 +196,17 @@ class LipSync:
         Raises:
             InvalidRequest: no frame, or too many.
             NoFeatures: the package brings none.
-            UnknownAvatar, InvalidAvatar, ServerFull: see `batch_with_audio`.
+            UnknownAvatar, InvalidAvatar: see `batch_with_audio`.
         """
         self._check_count(len(frame_ids), "frame_ids holds")
-        with self.call():
-            cast = await self.casting.get(name)
-            fold = cast.painter.fold
-            faces = bulk.features(self._engine, cast.avatar, frame_ids, bases=lambda frame: fold(max(frame, 0)))
-            async with aclosing(self._pictures(cast, faces, output)) as frames:
-                async for frame in frames:
-                    if isinstance(frame.error, NoFeatures):
-                        raise frame.error
-                    yield frame
+        cast = await self.casting.get(name)
+        fold = cast.painter.fold
+        faces = bulk.features(self.engine, cast.avatar, frame_ids, bases=lambda frame: fold(max(frame, 0)))
+        async with aclosing(self._pictures(cast, faces, output)) as frames:
+            async for frame in frames:
+                if isinstance(frame.error, NoFeatures):
+                    raise frame.error
+                yield frame
 
     async def batch_with_audio(
         self, name: str, start: int, count: int, chunks: Sequence[bytes], encoding: Encoding, output: Output
@@ -218,7 +218,6 @@ class LipSync:
             InvalidAudio: too few chunks, or one that is not 40 ms of sound.
             UnknownAvatar: no avatar of that name is installed.
             InvalidAvatar: its package or its networks are broken.
-            ServerFull: too many calls are under way.
         """
         self._check_count(count, "frame_count is")
         if not 0 <= start <= MAX_FRAME_ID - count:
@@ -234,30 +233,29 @@ class LipSync:
             )
         if len(chunks) > needed + EXTRA_CHUNKS_ALLOWED:
             log.warning("%d chunks for %d frames, which need %d: the rest is ignored", len(chunks), count, needed)
-        with self.call():
-            cast = await self.casting.get(name)
-            started_s = time.monotonic()
-            sound = await self.in_thread(read_chunks, chunks[:needed], encoding)
-            faces = bulk.frames(
-                self._engine,
-                cast.avatar,
-                sound,
-                first_chunk=start - CHUNKS_BEFORE,
-                windowed=True,
-                first_frame=start,
-                frame_count=count,
-                bases=cast.painter.fold,
-            )
-            del sound
-            async with aclosing(self._pictures(cast, faces, output)) as frames:
-                async for frame in frames:
-                    yield frame
-            savings = Savings(count)
-            log.info(
-                "batch with audio model=%s frames=%d chunks=%d instead_of=%d saved_percent=%.1f ms=%.0f",
-                *(name, count, savings.chunks, savings.redundant_chunks, 100 * savings.share),
-                1000 * (time.monotonic() - started_s),
-            )
+        cast = await self.casting.get(name)
+        started_s = time.monotonic()
+        sound = await self.in_thread(read_chunks, chunks[:needed], encoding)
+        faces = bulk.frames(
+            self.engine,
+            cast.avatar,
+            sound,
+            first_chunk=start - CHUNKS_BEFORE,
+            windowed=True,
+            first_frame=start,
+            frame_count=count,
+            bases=cast.painter.fold,
+        )
+        del sound
+        async with aclosing(self._pictures(cast, faces, output)) as frames:
+            async for frame in frames:
+                yield frame
+        savings = Savings(count)
+        log.info(
+            "batch with audio model=%s frames=%d chunks=%d instead_of=%d saved_percent=%.1f ms=%.0f",
+            *(name, count, savings.chunks, savings.redundant_chunks, 100 * savings.share),
+            1000 * (time.monotonic() - started_s),
+        )
 
     async def finish(self, cast: Cast, face: Face, output: Output) -> Frame:
         """Return the picture of a face, drawn and encoded on a thread."""

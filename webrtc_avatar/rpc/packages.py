@@ -12,7 +12,6 @@ from typing import Any
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.painter import Bounds
-from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import FrameOutOfRange, InvalidRequest, UnknownAvatar
 from webrtc_avatar.rpc.casting import Cast, Casting, Counts
 from webrtc_avatar.rpc.images import Output, encode
@@ -24,10 +23,9 @@ Fields = dict[str, Any]
 class Packages:
     """See the module. Lives on the event loop."""
 
-    def __init__(self, lipsync: LipSync, library: Library, engine: Engine) -> None:
+    def __init__(self, lipsync: LipSync, library: Library) -> None:
         self._lipsync = lipsync
         self._library = library
-        self._engine = engine
 
     @property
     def _casting(self) -> Casting:
@@ -59,7 +57,7 @@ class Packages:
             "message": "was loaded already" if known else "loaded",
             "initialization_time_ms": round(1000 * (time.monotonic() - started_s)),
             "frame_count": cast.painter.frame_count,
-            "device": self._engine.runtime_name,
+            "device": self._lipsync.engine.runtime_name,
         }
 
     def list_models(self) -> Fields:
@@ -134,7 +132,7 @@ class Packages:
             "min_inference_time_ms": 1000 * counts.min_s,
             "max_inference_time_ms": 1000 * counts.max_s,
             "frame_count": cast.painter.frame_count if cast is not None else 0,
-            "device": self._engine.runtime_name,
+            "device": self._lipsync.engine.runtime_name,
             "optimizations_active": self._lipsync.optimizations,
         }
 

@@ -13,7 +13,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import CannotListen, InvalidSettings
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2, optimized_lipsyncsrv_pb2_grpc
 from webrtc_avatar.rpc.lipsync import LipSync
@@ -36,7 +35,7 @@ class RpcServer:
         port: the port that it listens on; 0 before `start`.
     """
 
-    def __init__(self, lipsync: LipSync, packages: Packages, engine: Engine, settings: Settings) -> None:
+    def __init__(self, lipsync: LipSync, packages: Packages, settings: Settings) -> None:
         self._lipsync = lipsync
         self._settings = settings
         self.port = 0
@@ -51,7 +50,7 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        service = Service(lipsync, packages, engine, max_message_bytes=limit)
+        service = Service(lipsync, packages, max_message_bytes=limit)
         optimized_lipsyncsrv_pb2_grpc.add_OptimizedLipSyncServiceServicer_to_server(  # type: ignore[no-untyped-call]
             service, self._server
         )

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from webrtc_avatar.engine import Engine
 from webrtc_avatar.errors import AvatarServerError, ResponseTooLarge
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2 as messages
 from webrtc_avatar.rpc.audio_stream import AudioMessage, stream_audio
@@ -32,21 +31,19 @@ class Service:
     Args:
         lipsync: renders.
         packages: describes.
-        engine: for live sound.
         max_message_bytes: what a message may hold.
     """
 
-    def __init__(self, lipsync: LipSync, packages: Packages, engine: Engine, *, max_message_bytes: int) -> None:
+    def __init__(self, lipsync: LipSync, packages: Packages, *, max_message_bytes: int) -> None:
         self._lipsync = lipsync
         self._packages = packages
-        self._engine = engine
         self._max_message_bytes = max_message_bytes
 
     async def GenerateInference(  # noqa: N802
         self, request: messages.OptimizedInferenceRequest, context: Context
     ) -> messages.OptimizedInferenceResponse:
         """Answer one frame."""
-        return await answered(context, self._one(request))
+        return await answered(context, self._only_one(request))
 
     async def GenerateBatchInference(  # noqa: N802
         self, request: messages.BatchInferenceRequest, context: Context
@@ -64,8 +61,14 @@ class Service:
         self, requests: AsyncIterator[messages.OptimizedInferenceRequest], context: Context
     ) -> AsyncGenerator[messages.OptimizedInferenceResponse, None]:
         """Answer single frames in the order of their requests; what is wrong with one is in its own answer."""
-        answers = in_order(requests, self._one_alone, ahead=_STREAM_AHEAD)
-        async with aclosing(streamed(context, answers)) as responses:
+
+        async def answers() -> AsyncGenerator[messages.OptimizedInferenceResponse, None]:
+            with self._lipsync.call():
+                async with aclosing(in_order(requests, self._one_alone, ahead=_STREAM_AHEAD)) as made:
+                    async for response in made:
+                        yield response
+
+        async with aclosing(streamed(context, answers())) as responses:
             async for response in responses:
                 yield response
 
@@ -86,9 +89,10 @@ class Service:
                 )
 
         async def spoken() -> AsyncGenerator[messages.OptimizedInferenceResponse, None]:
-            async with aclosing(stream_audio(self._lipsync, self._engine, heard())) as frames:
-                async for frame in frames:
-                    yield _response(frame)
+            with self._lipsync.call():
+                async with aclosing(stream_audio(self._lipsync, heard())) as frames:
+                    async for frame in frames:
+                        yield _response(frame)
 
         async with aclosing(streamed(context, spoken())) as responses:
             async for response in responses:
@@ -133,6 +137,10 @@ class Service:
         """Say whether calls are taken."""
         return messages.HealthResponse(**self._packages.health_check())
 
+    async def _only_one(self, request: messages.OptimizedInferenceRequest) -> messages.OptimizedInferenceResponse:
+        with self._lipsync.call():
+            return await self._one(request)
+
     async def _one(self, request: messages.OptimizedInferenceRequest) -> messages.OptimizedInferenceResponse:
         frame = await self._lipsync.inference(
             request.model_name, request.frame_id, request.audio_chunks, _output(request.output)
@@ -147,8 +155,9 @@ class Service:
 
     async def _batch(self, request: messages.BatchInferenceRequest) -> messages.BatchInferenceResponse:
         output = _output(request.output)
-        await self._check_size(request.model_name, output, len(request.frame_ids))
-        return await self._collect(self._lipsync.batch(request.model_name, request.frame_ids, output))
+        with self._lipsync.call():
+            await self._check_size(request.model_name, output, len(request.frame_ids))
+            return await self._collect(self._lipsync.batch(request.model_name, request.frame_ids, output))
 
     async def _batch_with_audio(
         self, request: messages.BatchInferenceWithAudioRequest
@@ -157,8 +166,9 @@ class Service:
         frames = self._lipsync.batch_with_audio(
             request.model_name, request.start_frame_id, request.frame_count, request.audio_chunks, encoding, output
         )
-        await self._check_size(request.model_name, output, request.frame_count)
-        return await self._collect(frames)
+        with self._lipsync.call():
+            await self._check_size(request.model_name, output, request.frame_count)
+            return await self._collect(frames)
 
     async def _collect(self, frames: AsyncGenerator[Frame, None]) -> messages.BatchInferenceResponse:
         """Gather frames into one answer, each handed over to it as it comes."""

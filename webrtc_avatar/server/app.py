@@ -17,7 +17,7 @@ from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
-from webrtc_avatar.server import memory, middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
@@ -25,6 +25,7 @@ from webrtc_avatar.settings import Settings
 log = logging.getLogger(__name__)
 
 LIPSYNC = web.AppKey("lipsync", LipSync)
+PACKAGES = web.AppKey("packages", Packages)
 RPC: web.AppKey[RpcServer | None] = web.AppKey("rpc")
 
 _LOOP_THREADS = 4
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> web.Application:
     monitoring.add_routes(app)
     signalling.add_routes(app)
     whep.add_routes(app)
+    lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
     pages.add_routes(app)
     app.cleanup_ctx.append(_rooms)
     return app
@@ -65,13 +67,14 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
     live = LiveSessions(manager, settings, metrics, pool)
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
-    packages = Packages(lipsync, library, engine)
+    packages = Packages(lipsync, library)
     app[signalling.LIBRARY] = library
     app[signalling.LIVE] = live
     app[LIPSYNC] = lipsync
+    app[PACKAGES] = packages
     try:
         await manager.load(settings.avatar)
-        async with _grpc(app, lipsync, packages, engine):
+        async with _grpc(app, lipsync, packages):
             yield
     finally:
         await live.aclose("server shutting down")
@@ -81,14 +84,14 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _grpc(app: web.Application, lipsync: LipSync, packages: Packages, engine: Engine) -> AsyncIterator[None]:
+async def _grpc(app: web.Application, lipsync: LipSync, packages: Packages) -> AsyncIterator[None]:
     """Serve gRPC on the same loop, unless the settings turn it off."""
     settings = app[signalling.SETTINGS]
     if not settings.grpc:
         app[RPC] = None
         yield
         return
-    app[RPC] = server = RpcServer(lipsync, packages, engine, settings)
+    app[RPC] = server = RpcServer(lipsync, packages, settings)
     try:
         await server.start()
         yield

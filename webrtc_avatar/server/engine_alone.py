@@ -45,7 +45,7 @@ async def _serve(settings: Settings) -> None:
     engine.start()
     library = Library(settings.avatar_folders)
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
-    server = RpcServer(lipsync, Packages(lipsync, library, engine), engine, settings)
+    server = RpcServer(lipsync, Packages(lipsync, library), settings)
     try:
         await lipsync.casting.get(settings.avatar)
         await server.start()
