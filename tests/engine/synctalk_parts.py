@@ -51,7 +51,7 @@ def crops(kind: int) -> np.ndarray:
     )
 
 
-def make_avatar(folder: Path, kind: int, **spec: object) -> SimpleNamespace:
+def make_avatar(folder: Path, kind: int, /, **spec: object) -> SimpleNamespace:
     """Return an avatar of the published footage, whose networks are written into `folder`; it acts like `FootageAvatar`."""
     if not (folder / "face.onnx").exists():
         convert(generator_arrays(kind), encoder_arrays(), folder)

@@ -8,11 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
+from webrtc_avatar.audio.mel_slaney import MEL_BANDS
 from webrtc_avatar.avatar.footage import BORDER_PX, FootageAvatar, read_features
+from webrtc_avatar.engine.faults import Fault, fault_of
 from webrtc_avatar.engine.model import WINDOW_CHUNKS_AFTER, WINDOW_CHUNKS_BEFORE, Crops, Floats, Job, Rendered
 from webrtc_avatar.engine.runtime import Runtime
 from webrtc_avatar.engine.synctalk_track import (
     FEATURES,
+    MEL_WINDOW,
     NOTHING,
     ROW_CHUNKS_AFTER,
     ROW_CHUNKS_BEFORE,
@@ -27,6 +30,9 @@ from webrtc_avatar.engine.synctalk_track import (
 from webrtc_avatar.errors import FrameOutOfRange, InvalidAvatar, NoFeatures
 
 log = logging.getLogger(__name__)
+
+_FEATURES_SHAPE = (2 * ROWS, 16, 16)
+"""16 rows of 512 numbers as the face network takes them: two channels a row."""
 
 _MAX_ENCODED = 64
 """Rows in one call of the audio encoder."""
@@ -72,9 +78,8 @@ class SyncTalkModel:
         self._avatar = avatar
         self._features = read_features(avatar)
         self._silence = silent_row()
-        self._networks = _open(avatar, runtime)
+        self._networks = _open_and_try(avatar, runtime)
         self.memory_bytes = self._networks.memory_bytes + sum(path.stat().st_size for path in spec.files.values())
-        self._check()
 
     def track(self, *, first_chunk: int = 0, windowed: bool = False) -> SyncTalkTrack:
         """Return a new track; see `Model.track`."""
@@ -104,7 +109,7 @@ class SyncTalkModel:
         self._encode(contexts)
         features = np.array([[row.features for row in context] for context in contexts], np.float32)
         bases = [self._avatar.fold(job.base) for job in jobs]
-        faces = self._networks.faces(bases, features.reshape(len(jobs), 2 * ROWS, 16, 16))
+        faces = self._networks.faces(bases, features.reshape(len(jobs), *_FEATURES_SHAPE))
         return [Rendered(self._framed(base, face), None) for base, face in zip(bases, faces, strict=True)]
 
     def _encode(self, contexts: Sequence[Context]) -> None:
@@ -121,22 +126,27 @@ class SyncTalkModel:
         crop[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = face
         return crop
 
-    def _check(self) -> None:
-        name, side = self._avatar.name, self._avatar.model.inner_px
-        try:
-            rows = self._networks.rows(np.zeros((1, 80, 16), np.float32))
-            face = self._networks.faces([0], np.zeros((1, 2 * ROWS, 16, 16), np.float32))[0]
-        except InvalidAvatar:
+
+def _open_and_try(avatar: FootageAvatar, runtime: Runtime) -> Networks:
+    try:
+        networks = _open(avatar, runtime)
+        rows = networks.rows(np.zeros((1, MEL_BANDS, MEL_WINDOW), np.float32))
+        face = networks.faces([0], np.zeros((1, *_FEATURES_SHAPE), np.float32))[0]
+    except InvalidAvatar:
+        raise
+    except Exception as error:  # what a network that is another one raises depends on the runtime
+        if fault_of(error) is Fault.MEMORY:
             raise
-        except Exception as error:  # what a network that is another one raises depends on the runtime
-            raise InvalidAvatar(
-                f"avatar {name!r}: its networks do not run: {str(error).splitlines()[0]}; import it again"
-            ) from error
-        if rows.shape != (1, FEATURES) or face.shape != (side, side, 3) or face.dtype != np.uint8:
-            raise InvalidAvatar(
-                f"avatar {name!r}: its networks give rows {rows.shape} and faces {face.dtype} {face.shape}; needed are "
-                f"{(1, FEATURES)} and uint8 {(side, side, 3)}; import it again"
-            )
+        raise InvalidAvatar(
+            f"avatar {avatar.name!r}: its networks do not run: {str(error).splitlines()[0]}; import it again"
+        ) from error
+    side = avatar.model.inner_px
+    if rows.shape != (1, FEATURES) or face.shape != (side, side, 3) or face.dtype != np.uint8:
+        raise InvalidAvatar(
+            f"avatar {avatar.name!r}: its networks give rows {rows.shape} and faces {face.dtype} {face.shape}; needed are "
+            f"{(1, FEATURES)} and uint8 {(side, side, 3)}; import it again"
+        )
+    return networks
 
 
 def _open(avatar: FootageAvatar, runtime: Runtime) -> Networks:

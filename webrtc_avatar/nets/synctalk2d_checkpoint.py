@@ -101,8 +101,8 @@ def convert(generator: Arrays, encoder: Arrays, folder: Path, mode: AudioMode = 
         raise _unfit("the audio encoder's checkpoint is not SyncTalk_2D's or Wav2Lip's", error) from error
     for name, graph in zip(GRAPH_FILES, (*graphs, heard), strict=True):
         (folder / name).write_bytes(graph)
-    kept = {GENERATOR_PREFIX + key: np.ascontiguousarray(value) for key, value in generator.items()}
-    kept |= {ENCODER_PREFIX + key: np.ascontiguousarray(value) for key, value in encoder.items()}
+    kept = {GENERATOR_PREFIX + key: np.asarray(value) for key, value in generator.items()}
+    kept |= {ENCODER_PREFIX + key: np.asarray(value) for key, value in encoder.items()}
     write_tensors(folder / WEIGHTS_FILE, kept)
 
 
