@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     base_cache_mb: int = Field(
         512, ge=0, description="what a model of footage may keep on a device of what depends on the footage alone"
     )
+    frame_cache_mb: int = Field(
+        256, ge=0, description="decoded frames of footage that are kept in memory, of all avatars"
+    )
     render_budget_ms: float = Field(
         30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"
     )

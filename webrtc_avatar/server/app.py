@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import cv2
 from aiohttp import web
 
+from webrtc_avatar.avatar.footage_frames import CACHE
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
@@ -64,6 +65,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     engine = Engine(settings, metrics)
     engine.start()
     library = Library(settings.avatar_folders)
+    CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
     manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
     live = LiveSessions(manager, settings, metrics, pool)
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 
+from webrtc_avatar.avatar.footage_frames import CACHE
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import Engine
 from webrtc_avatar.metrics import Metrics
@@ -44,6 +45,7 @@ async def _serve(settings: Settings) -> None:
     engine = Engine(settings, metrics)
     engine.start()
     library = Library(settings.avatar_folders)
+    CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
     server = RpcServer(lipsync, Packages(lipsync, library), settings)
     try:
