@@ -1,6 +1,20 @@
-"""What other people import to talk to a server: a headless peer, its report, and what can go wrong."""
+"""What other people import to talk to a server: a headless peer, its report, the lip-sync client, and what can go wrong."""
 
 from webrtc_avatar.client.failures import ConnectionLost, NotMedia, NotWritable, OfferRefused, ServerUnreachable
+from webrtc_avatar.client.lipsync import AsyncLipSyncClient
+from webrtc_avatar.client.lipsync_failures import (
+    AccessDenied,
+    AnswerTooLarge,
+    CallFailed,
+    CallRefused,
+    CallTimedOut,
+    FrameFailed,
+    ServerBusy,
+    ServerGone,
+)
+from webrtc_avatar.client.lipsync_frames import LipSyncFrame, Metadata, Output
+from webrtc_avatar.client.lipsync_live import LiveLipSync
+from webrtc_avatar.client.lipsync_sync import LipSyncClient
 from webrtc_avatar.client.measure import Lag, Percentiles
 from webrtc_avatar.client.peer import Peer
 from webrtc_avatar.client.report import Report
@@ -8,15 +22,29 @@ from webrtc_avatar.client.speech_track import Speech, load_speech
 from webrtc_avatar.errors import PeerFailure
 
 __all__ = [
+    "AccessDenied",
+    "AnswerTooLarge",
+    "AsyncLipSyncClient",
+    "CallFailed",
+    "CallRefused",
+    "CallTimedOut",
     "ConnectionLost",
+    "FrameFailed",
     "Lag",
+    "LipSyncClient",
+    "LipSyncFrame",
+    "LiveLipSync",
+    "Metadata",
     "NotMedia",
     "NotWritable",
     "OfferRefused",
+    "Output",
     "Peer",
     "PeerFailure",
     "Percentiles",
     "Report",
+    "ServerBusy",
+    "ServerGone",
     "ServerUnreachable",
     "Speech",
     "load_speech",

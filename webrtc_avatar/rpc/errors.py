@@ -26,11 +26,13 @@ _STATUSES = {
     "unknown_avatar": grpc.StatusCode.NOT_FOUND,
     "no_features": grpc.StatusCode.FAILED_PRECONDITION,
     "invalid_avatar": grpc.StatusCode.FAILED_PRECONDITION,
+    "avatar_mismatch": grpc.StatusCode.FAILED_PRECONDITION,
     "forbidden": grpc.StatusCode.PERMISSION_DENIED,
     "unauthorized": grpc.StatusCode.UNAUTHENTICATED,
     "server_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "response_too_large": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "server_draining": grpc.StatusCode.UNAVAILABLE,
+    "engine_lost": grpc.StatusCode.UNAVAILABLE,
 }
 
 
