@@ -52,7 +52,8 @@ def test_serving_imports_neither_the_client_nor_torch_nor_training():
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["serve", "--help"], ["peer", "--help"], ["bench", "--help"], ["--version"]]
+    "command",
+    [["--help"], ["serve", "--help"], ["engine", "--help"], ["peer", "--help"], ["bench", "--help"], ["--version"]],
 )
 def test_every_command_explains_itself(command):
     result = subprocess.run(

@@ -131,3 +131,22 @@ async def test_json_logs_name_the_session_in_every_record_about_it():
     assert len(about) == 2
     for record in about:
         assert session_id in (record.get("session"), *record["message"].replace("session=", "").split())
+
+
+async def test_a_taken_grpc_port_is_said_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, line = await serve_fails("--port", "0", "--grpc-port", port)
+    assert status == 1
+    assert port in line
+    assert "--grpc-port" in line
+    assert "--no-grpc" in line
+
+
+async def test_without_grpc_nothing_else_listens():
+    async with running("--no-grpc") as (process, client):
+        async with client.get("/ready") as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert b"gRPC" not in out
