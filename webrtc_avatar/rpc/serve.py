@@ -28,6 +28,17 @@ _HEALTH_PATH = f"/{health.SERVICE_NAME}/"
 _STOP_S = 0.2
 
 
+class _GoneCallers(logging.Filter):
+    """Keeps tracebacks of gRPC itself out of the log where a caller left in the middle of an answer: that is no fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        return kind is None or kind.__name__ not in ("ExecuteBatchError", "CancelledError")
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_GoneCallers())
+
+
 class RpcServer:
     """One listening server. Lives on the event loop.
 
