@@ -75,7 +75,13 @@ async def frames(
     await asyncio.wrap_future(engine.load(avatar))
     answers = _Answers(first, max_in_flight)
     stream = engine.open(
-        avatar, answers.put, first_chunk=first_chunk, windowed=windowed, bulk=True, on_stop=answers.stop
+        avatar,
+        answers.put,
+        first_chunk=first_chunk,
+        windowed=windowed,
+        bulk=True,
+        on_batch=answers.tell,
+        on_stop=answers.stop,
     )
     base_of = _base_of(bases, first)
 
@@ -138,7 +144,7 @@ async def features(
     """
     await asyncio.wrap_future(engine.load(avatar))
     answers = _Answers(0, max_in_flight)
-    stream = engine.open(avatar, answers.put, bulk=True, on_stop=answers.stop)
+    stream = engine.open(avatar, answers.put, bulk=True, on_batch=answers.tell, on_stop=answers.stop)
 
     async def feed() -> int:
         for place, frame in enumerate(frames):
@@ -170,16 +176,16 @@ class _Answers:
         await self._room.acquire()
 
     def put(self, face: Face) -> None:
-        """Take a face; a burst of them wakes the loop once."""
+        """Take a face; `tell` follows when there are no more for now."""
         self._arrived.append(face)
-        self._tell()
 
     def stop(self) -> None:
         """Take the news that nothing will come any more."""
         self._stopped = True
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake the loop, unless it is about to look anyway."""
         if self._told:
             return
         self._told = True

@@ -94,6 +94,7 @@ class Engine:
         first_chunk: int = 0,
         windowed: bool = False,
         bulk: bool = False,
+        on_batch: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> Stream:
         """Return a stream of an avatar whose `load` is done; its model stays until it is closed.
@@ -104,6 +105,7 @@ class Engine:
             first_chunk: number of the first chunk that will be pushed.
             windowed: see `Model.track`.
             bulk: nobody listens in real time, so its sound as well as its frames wait for those of live streams.
+            on_batch: called after the faces of one model call were given: the moment to wake whoever waits for several.
             on_stop: called when the engine stops: no face comes any more.
 
         Raises:
@@ -112,7 +114,13 @@ class Engine:
         loaded = self._residency.acquire(avatar)
         try:
             source = Source(
-                loaded=loaded, on_face=on_face, first_chunk=first_chunk, windowed=windowed, bulk=bulk, on_stop=on_stop
+                loaded=loaded,
+                on_face=on_face,
+                first_chunk=first_chunk,
+                windowed=windowed,
+                bulk=bulk,
+                on_batch=on_batch,
+                on_stop=on_stop,
             )
             self._executor.open(source)
         except BaseException:

@@ -26,6 +26,7 @@ class Source:
     Attributes:
         loaded: the model that renders its frames; those of the same share batches.
         on_face: takes each answer, on an engine's thread.
+        on_batch: told that the answers of one model call have been given, or None.
         on_stop: told that the engine has stopped, or None.
         bulk: nobody listens in real time.
         chunks_after: chunks that a frame's window needs after its own.
@@ -43,10 +44,12 @@ class Source:
         first_chunk: int = 0,
         windowed: bool = False,
         bulk: bool = False,
+        on_batch: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self.loaded = loaded
         self.on_face = on_face
+        self.on_batch = on_batch
         self.on_stop = on_stop
         self.bulk = bulk
         self.epoch = 0
@@ -136,12 +139,14 @@ class Source:
             return []
         return [self._request(context, index, deadline_s=deadline_s, epoch=epoch, base=base)]
 
-    def answer(self, face: Face) -> None:
-        """Hand a face to the caller, unless nobody wants it any more."""
-        if self.is_stale(face.epoch):
-            return
+    def answer(self, *faces: Face) -> None:
+        """Hand the faces of one model call to the caller, less those that nobody wants any more."""
         try:
-            self.on_face(face)
+            for face in faces:
+                if not self.is_stale(face.epoch):
+                    self.on_face(face)
+            if self.on_batch is not None:
+                self.on_batch()
         except Exception:  # a receiver that went away must not stop the thread of all
             log.exception("a face could not be delivered")
 
