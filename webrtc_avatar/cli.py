@@ -72,6 +72,13 @@ def serve(
     video_bitrate_bps: Annotated[int | None, typer.Option(help="Upper bound of the video bitrate.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda:N or a list [auto].")] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, onnx, torch or tensorrt [auto].")] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="An engine on another machine, in place of one here; may be repeated."),
+    ] = None,
+    engine_tls_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificates by which those engines are trusted.")
+    ] = None,
     engine_threads: Annotated[int | None, typer.Option(help="Threads of one model call on a CPU [1].")] = None,
     media_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [2].")] = None,
     drain_timeout_s: Annotated[float | None, typer.Option(help="How long SIGTERM waits for sessions [20].")] = None,
@@ -111,6 +118,8 @@ def serve(
         "video_bitrate_bps": video_bitrate_bps,
         "device": device,
         "runtime": runtime,
+        "engines": engine or None,
+        "engine_tls_ca": engine_tls_ca,
         "engine_threads": engine_threads,
         "media_threads": media_threads,
         "drain_timeout_s": drain_timeout_s,

@@ -187,6 +187,20 @@ class EngineFailure(AvatarServerError):
     status = 500
 
 
+class EngineLost(AvatarServerError):
+    """An engine on another machine cannot be reached, or went away while it was asked."""
+
+    code = "engine_lost"
+    status = 503
+
+
+class AvatarMismatch(AvatarServerError):
+    """An engine on another machine holds another avatar of the same name."""
+
+    code = "avatar_mismatch"
+    status = 409
+
+
 class PeerFailure(AvatarServerError):
     """A headless peer could not connect to, or lost, the server."""
 

@@ -19,6 +19,9 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}$")]
+"""HOST:PORT, with an IPv6 address in brackets."""
+
 _FramePx = Annotated[Literal[512, 720], BeforeValidator(_number)]
 
 
@@ -104,6 +107,17 @@ class Settings(BaseSettings):
     )
     frame_cache_mb: int = Field(
         256, ge=0, description="decoded frames of footage that are kept in memory, of all avatars"
+    )
+    engines: list[Address] = Field(
+        default_factory=list,
+        description="HOST:PORT of engines on other machines (`webrtc-avatar engine`); none: the engine in this process",
+    )
+    engine_token: SecretStr | None = Field(None, description="the token of those engines")
+    engine_tls_ca: Path | None = Field(
+        None, description="PEM file with the certificates by which those engines are trusted; none: no TLS to them"
+    )
+    engine_max_streams: int = Field(
+        256, ge=1, description="streams of media servers that this machine's engine renders for at once"
     )
     render_budget_ms: float = Field(
         30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"

@@ -16,10 +16,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from webrtc_avatar.engine.engine import Engine
+from webrtc_avatar.engine.interface import AnyEngine, AnyStream
 from webrtc_avatar.engine.model import WINDOW_CHUNKS_BEFORE, Floats
 from webrtc_avatar.engine.request import Face
-from webrtc_avatar.engine.stream import Stream
 from webrtc_avatar.errors import EngineFailure, InvalidAudio
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ Bases = Callable[[int], int] | Sequence[int]
 
 
 async def frames(
-    engine: Engine,
+    engine: AnyEngine,
     avatar: AnyAvatar,
     chunks: AsyncIterable[Floats] | Iterable[Floats],
     *,
@@ -120,7 +119,7 @@ async def frames(
 
 
 async def features(
-    engine: Engine,
+    engine: AnyEngine,
     avatar: AnyAvatar,
     frames: Sequence[int],
     *,
@@ -222,7 +221,7 @@ class _Answers:
 
 
 async def _answered(
-    answers: _Answers, stream: Stream, feed: Callable[[], Coroutine[None, None, int]]
+    answers: _Answers, stream: AnyStream, feed: Callable[[], Coroutine[None, None, int]]
 ) -> AsyncIterator[Face]:
     feeder = asyncio.create_task(feed(), name="bulk-feed")
     feeder.add_done_callback(lambda _: answers.wake())

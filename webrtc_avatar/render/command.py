@@ -92,14 +92,14 @@ def render(
 def _render(avatar: str, script: dict[str, Any], config: Path | None, flags: dict[str, Any], quiet: bool) -> None:
     from webrtc_avatar.avatar.library import Library
     from webrtc_avatar.cli import load_settings
-    from webrtc_avatar.engine.engine import Engine
+    from webrtc_avatar.engine.choice import make_engine
     from webrtc_avatar.metrics import Metrics
     from webrtc_avatar.render.film import Script, render
 
     settings = load_settings(config, flags)
     logging.getLogger("libav").setLevel(logging.ERROR)
     chosen = Library(settings.avatar_folders).get(avatar)
-    engine = Engine(settings, Metrics())
+    engine = make_engine(settings, Metrics())
     engine.start()
     try:
         with _Bar(quiet or not sys.stderr.isatty()) as bar:

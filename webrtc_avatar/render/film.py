@@ -20,8 +20,7 @@ from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, FRAME_RATE_HZ, Samples
 from webrtc_avatar.audio.decode import Piece, SoundFile
 from webrtc_avatar.avatar.compose import Picture
 from webrtc_avatar.avatar.package import AnyAvatar
-from webrtc_avatar.engine import bulk
-from webrtc_avatar.engine.engine import Engine
+from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.render.mp4 import Mp4
 from webrtc_avatar.render.performance import Performance
@@ -94,7 +93,7 @@ class Film:
 
 
 async def render(
-    avatar: AnyAvatar, script: Script, *, engine: Engine, settings: Settings, progress: Progress | None = None
+    avatar: AnyAvatar, script: Script, *, engine: AnyEngine, settings: Settings, progress: Progress | None = None
 ) -> Film:
     """Render a film.
 
@@ -151,7 +150,7 @@ class _Studio:
         avatar: AnyAvatar,
         script: Script,
         sound: SoundFile,
-        engine: Engine,
+        engine: AnyEngine,
         performance: Performance,
         mp4: Mp4,
         chunks_after: int,

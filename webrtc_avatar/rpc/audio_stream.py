@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from webrtc_avatar.audio.chunk import CHUNKS_AFTER, CHUNKS_BEFORE, Samples
-from webrtc_avatar.engine import Face, Stream
+from webrtc_avatar.engine import AnyStream, Face
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
 from webrtc_avatar.rpc.images import Output
 from webrtc_avatar.rpc.lipsync import Frame, LipSync
@@ -89,7 +89,7 @@ async def stream_audio(lipsync: LipSync, messages: AsyncIterator[AudioMessage]) 
 class _Utterance:
     """Sound from one beginning to its end. `stream` is set at once after it is made."""
 
-    stream: Stream
+    stream: AnyStream
 
     def __init__(self, first: int) -> None:
         self.first = first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import ssl
@@ -14,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from webrtc_avatar.errors import CannotListen, InvalidSettings
-from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2, optimized_lipsyncsrv_pb2_grpc
+from webrtc_avatar.rpc import engine_pb2_grpc, engine_service, optimized_lipsyncsrv_pb2, optimized_lipsyncsrv_pb2_grpc
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.service import Service
@@ -65,9 +66,15 @@ class RpcServer:
         optimized_lipsyncsrv_pb2_grpc.add_OptimizedLipSyncServiceServicer_to_server(  # type: ignore[no-untyped-call]
             service, self._server
         )
+        self._engine_service = engine_service.EngineService(lipsync, max_streams=settings.engine_max_streams)
+        engine_pb2_grpc.add_EngineServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            self._engine_service, self._server
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (SERVICE, engine_service.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     @property
     def address(self) -> str:
@@ -110,7 +117,7 @@ class RpcServer:
     async def drain(self) -> None:
         """Say that it goes down, and wait for the calls that are under way."""
         await self._health.enter_graceful_shutdown()
-        await self._lipsync.drain()
+        await asyncio.gather(self._lipsync.drain(), self._engine_service.drain())
 
     async def aclose(self) -> None:
         """End all calls and stop listening; calling it twice is fine."""

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from webrtc_avatar.avatar.footage_frames import CACHE
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.engine import Engine
+from webrtc_avatar.engine.choice import make_engine
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
@@ -62,7 +62,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_LOOP_THREADS, thread_name_prefix="loop"))
     pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="media")
-    engine = Engine(settings, metrics)
+    engine = make_engine(settings, metrics)
     engine.start()
     library = Library(settings.avatar_folders)
     CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000

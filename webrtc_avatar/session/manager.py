@@ -14,7 +14,7 @@ from webrtc_avatar.avatar.casting import AnyActor, make_actor
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
-from webrtc_avatar.engine import Engine
+from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import ServerDraining, ServerFull, UnknownSession
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.session.session import Session
@@ -35,7 +35,7 @@ class SessionManager:
     """
 
     def __init__(
-        self, *, settings: Settings, library: Library, engine: Engine, pool: ThreadPoolExecutor, metrics: Metrics
+        self, *, settings: Settings, library: Library, engine: AnyEngine, pool: ThreadPoolExecutor, metrics: Metrics
     ) -> None:
         self._settings = settings
         self._library = library

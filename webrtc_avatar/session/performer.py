@@ -10,7 +10,7 @@ from webrtc_avatar.audio.chunk import Chunk, silent_chunk
 from webrtc_avatar.avatar.arkit import Values, blendshapes, head_degrees, weight_order
 from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.package import AnyAvatar, Avatar
-from webrtc_avatar.engine import Engine, Face, Stream
+from webrtc_avatar.engine import AnyEngine, AnyStream, Face
 
 _BACKLOG_CHUNKS = 25
 
@@ -39,13 +39,13 @@ class Slot:
 class Performer:
     """Pairs chunks with faces. Lives on the event loop; the engine's thread only posts faces to it."""
 
-    def __init__(self, avatar: AnyAvatar, actor: AnyActor, engine: Engine, *, epoch: int) -> None:
+    def __init__(self, avatar: AnyAvatar, actor: AnyActor, engine: AnyEngine, *, epoch: int) -> None:
         """Take an avatar whose model is loaded, and the actor that draws it: made elsewhere, since that takes a while."""
         self.avatar = avatar
         self.actor = actor
         self._weight_order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
         self._loop = asyncio.get_running_loop()
-        self._stream: Stream = engine.open(avatar, self._on_face)
+        self._stream: AnyStream = engine.open(avatar, self._on_face)
         self._stream.reset(epoch)
         self._waiting: deque[Slot] = deque()
         self._asked: dict[tuple[int, int], asyncio.Future[Face]] = {}
