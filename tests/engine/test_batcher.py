@@ -1,6 +1,7 @@
 """The batcher's rules, with the time in hand: deadlines first, bulk in what they leave, nothing stale, nothing late."""
 
 import math
+import random
 
 import pytest
 
@@ -231,3 +232,26 @@ def test_a_frame_that_must_be_alone_shares_its_batch_with_nobody(batcher, source
     alone.alone = True
     add(batcher, [request(8.0, source, index=3), alone, request(9.5, source, index=4), bulk(source, index=5)])
     assert [indices(batcher.take(1.0, 0)) for _ in range(3)] == [[3, 4], [8], [5]]
+
+
+@pytest.mark.parametrize(("cost_s", "kept"), [(0.025, 0.95), (0.035, 0.9), (0.044, 0.7), (0.065, 0.4)])
+def test_a_device_that_is_too_slow_still_makes_frames_in_time(batcher, cost_s, kept):
+    """25 frames a second with 118 ms each, calls that take cost_s a frame and up to half of it longer now and then."""
+    source = StandInSource(model_of(lambda frames: cost_s * frames, most=16))
+    capacity = source.loaded.places[0].capacity
+    jitter = random.Random(0)
+    now_s, added, in_time = 0.0, 0, 0
+    while added < 300:
+        while added * 0.04 <= now_s:
+            batcher.add(request(added * 0.04 + 0.118, source, index=added, submitted_s=added * 0.04))
+            added += 1
+        batch = batcher.take(now_s, 0)
+        if batch.requests:
+            run_s = cost_s * len(batch.requests) * (1 + 0.2 * abs(jitter.gauss(0, 1)))
+            now_s += run_s
+            capacity.record(len(batch.requests), run_s)
+            in_time += sum(each.deadline_s >= now_s for each in batch.requests)
+        elif not batch.late:
+            wake_s = math.inf if batch.wake_s is None else batch.wake_s
+            now_s = max(now_s + 1e-4, min(wake_s, added * 0.04))
+    assert in_time / 300 > kept

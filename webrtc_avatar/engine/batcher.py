@@ -29,6 +29,8 @@ LIVE_MEMORY_S = 1.0
 """So long after the last live chunk, live streams still count as open."""
 _MARGIN = 1.5
 """A call counts as taking so many times what the curve says, where a deadline depends on it."""
+_SPARE = 1.25
+"""A frame with less time than so many times a call's is given up for others that have more."""
 _QUIET = 0.25
 """Share of the wait for company after which nobody else seems to come."""
 
@@ -170,7 +172,7 @@ class Batcher:
         due = [entry for entry in mine if entry[1].live and self._live_start_s(entry[1], entry[2], now_s) <= now_s]
         if due:
             _, queue, capacity = min(due, key=lambda entry: entry[1].live[0])
-            batch.requests = _pop_live(queue, capacity, now_s)
+            batch.requests = _pop_live(queue, capacity, now_s, batch.late)
             if batch.requests:  # a caller may have gone since they were looked at
                 self._top_up(batch.requests, queue, capacity, mine, now_s)
             return
@@ -279,7 +281,25 @@ def _clean(queue: _Queue, now_s: float, late: list[Request]) -> None:
         heapq.heappop(bulk)
 
 
-def _pop_live(queue: _Queue, capacity: Capacity, now_s: float) -> list[Request]:
+def _worth_it(requests: list[Request], capacity: Capacity, now_s: float, late: list[Request]) -> list[Request]:
+    """Return the live frames, by deadline, that may be in time; the others are late, or a slow device would make nothing else.
+
+    Where others have time to spare, one that has none is not worth a call. Where none can be in time by what is known, that may
+    be too little: those with most time are tried, in a batch that costs each of them hardly more than any other.
+    """
+    if len(requests) < 2:
+        return requests
+    run_s = capacity.predict(1)
+    for least_s in (_SPARE * run_s, run_s):
+        if requests[-1].deadline_s >= now_s + least_s:
+            late += [request for request in requests if request.deadline_s < now_s + least_s]
+            return [request for request in requests if request.deadline_s >= now_s + least_s]
+    count = capacity.thrifty(len(requests))
+    late += requests[:-count]
+    return requests[-count:]
+
+
+def _pop_live(queue: _Queue, capacity: Capacity, now_s: float, late: list[Request]) -> list[Request]:
     """Remove the live frames of the next call; the first is in front and not stale."""
     if queue.live[0].alone:
         requests = [heapq.heappop(queue.live)]
@@ -291,6 +311,7 @@ def _pop_live(queue: _Queue, capacity: Capacity, now_s: float) -> list[Request]:
             if request.is_stale:
                 continue
             (aside if request.alone else requests).append(request)
+        requests = _worth_it(requests, capacity, now_s, late)
         count = kept_most(capacity, [request.deadline_s for request in requests], now_s)
         for request in requests[count:] + aside:
             heapq.heappush(queue.live, request)

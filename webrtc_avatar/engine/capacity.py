@@ -13,6 +13,7 @@ _LOAD_FALL = 0.1
 _MOST_LOAD = 8.0
 _EQUAL = 1.05
 """Costs a frame that differ by less count as equal, and then the larger batch is taken: it costs the engine less."""
+_THRIFT = 1.3
 _EXPLORE_EVERY = 32
 """Once in so many choices the next larger size is tried, in case it was measured in a bad moment."""
 _RECOVER_CALLS = 32
@@ -99,6 +100,12 @@ class Capacity:
         if self._choices % _EXPLORE_EVERY == 0 and chosen != sizes[-1]:
             return sizes[sizes.index(chosen) + 1]
         return chosen
+
+    def thrifty(self, available: int) -> int:
+        """Return the least of `available` frames in one call that cost each hardly more than any other number does."""
+        sizes = self.sizes(available)
+        costs = [self._usual(size) / size for size in sizes]
+        return next(size for size, cost in zip(sizes, costs, strict=True) if cost <= min(costs) * _THRIFT)
 
     def _cheapest(self, sizes: list[int]) -> int:
         costs = [self._usual(size) / size for size in sizes]

@@ -26,7 +26,7 @@ from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
-from webrtc_avatar.engine import Engine
+from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.session.figures import Figures
@@ -44,6 +44,9 @@ _STARVED_S = 0.120
 """Without sound for so long, the session supplies silence itself, so that picture and clock never stop."""
 _STATS_INTERVAL_S = 1.0
 _MAX_BACKLOG = 25
+_LONGEST_BUDGET_S = 0.2
+_CALLS = 3
+"""A face gets the time of so many calls of its model, where that is more than the settings say; beside its look-ahead that is little."""
 
 Event = dict[str, Any]
 
@@ -67,7 +70,7 @@ class Session:
         avatar: AnyAvatar,
         actor: AnyActor,
         load: Callable[[str, Style], Awaitable[tuple[AnyAvatar, AnyActor]]],
-        engine: Engine,
+        engine: AnyEngine,
         pool: Executor,
         settings: Settings,
         metrics: Metrics,
@@ -97,7 +100,7 @@ class Session:
         self._voice = Voice()
         self._listening = False
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
-        self._timeline = Timeline(budget_s=settings.render_budget_ms / 1000)
+        self._timeline = Timeline(budget_s=self._budget_s())
         self._chunk_count = 0
         self._fed_s = 0.0
         self._ready: deque[Slot] = deque()
@@ -131,6 +134,12 @@ class Session:
     def lookahead_s(self) -> float:
         """By how much the returned sound is delayed for the model's look-ahead."""
         return self._performer.chunks_after * CHUNK_S
+
+    def _budget_s(self) -> float:
+        """Return the time that a tick gets: as the settings say, or as long as the avatar's model was measured to need."""
+        models = self._engine.status().models
+        call_s = next((model.batch_s.get(1, 0.0) for model in models if model.name == self.avatar_name), 0.0)
+        return max(self._settings.render_budget_ms / 1000, min(_COMPOSE_S + _CALLS * call_s, _LONGEST_BUDGET_S))
 
     def start(self) -> None:
         """Set the clock's origin: from here on ticks leave. Calling it again changes nothing."""
@@ -213,6 +222,7 @@ class Session:
         former = self._performer
         actor.style = self.style
         self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
+        self._timeline.budget_s = self._budget_s()
         self._crop = self._weights = None
         self._performer.succeed(former)
         former.close()

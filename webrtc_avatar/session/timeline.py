@@ -16,11 +16,15 @@ _MAX_DELAY_S = 0.5
 
 
 class Timeline:
-    """The clock of one session."""
+    """The clock of one session.
+
+    Attributes:
+        budget_s: the time that a tick gets between the arrival of its last chunk and its departure; may be set at any time.
+    """
 
     def __init__(self, *, budget_s: float) -> None:
-        """Take the time that a tick gets between the arrival of its last chunk and its departure."""
-        self._budget_s = budget_s
+        """Take the time that a tick gets."""
+        self.budget_s = budget_s
         self._phase_s: float | None = None
 
     def due(self, index: int, arrived_s: float, *, silent: bool) -> float:
@@ -39,7 +43,7 @@ class Timeline:
             self._phase_s -= early_s * (_RECOVERY_IN_SILENCE if silent else _RECOVERY)
             # After a stall and the burst that follows it, half a second of delay is as much as anybody will bear.
             self._phase_s = min(self._phase_s, phase_s + _MAX_DELAY_S)
-        return self._phase_s + index * CHUNK_S + self._budget_s
+        return self._phase_s + index * CHUNK_S + self.budget_s
 
     def reset(self) -> None:
         """Forget the phase: the next chunk sets it anew."""
