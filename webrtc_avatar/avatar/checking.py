@@ -79,10 +79,11 @@ def _boxes(avatar: FootageAvatar) -> Iterator[Finding]:
     middle = (avatar.boxes[:, 2:] + avatar.boxes[:, :2]) / 2
     steps = np.abs(np.diff(middle, axis=0)).max(1) / np.median(sizes) if avatar.frame_count > 1 else np.zeros(1)
     shown = f"{int(np.median(sizes))} pixels wide, {int(sizes.min())} to {int(sizes.max())}"
-    if steps.max() > _JUMP_SHARE:
-        number = int(np.argmax(steps)) + 1
-        jump = f"; at frame {number} the face jumps by {steps.max():.0%} of its width, which will be seen"
-        yield Finding("face boxes", shown + jump, "warning")
+    jumps = np.flatnonzero(steps > _JUMP_SHARE)
+    if jumps.size:
+        first = f"; at frame {jumps[0] + 1} the face jumps by {steps[jumps[0]]:.0%} of its width"
+        more = f", and {jumps.size - 1} times more" if jumps.size > 1 else ""
+        yield Finding("face boxes", f"{shown}{first}{more}, which will be seen", "warning")
     else:
         yield Finding("face boxes", shown)
 

@@ -5,6 +5,8 @@ Exit codes: 0 all went well, 1 something is wrong with an avatar or what should 
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +82,7 @@ def import_(
         force=force,
     )
     try:
-        with _progress() as bar:
+        with _ended_cleanly(), _progress() as bar:
             imported = import_avatar(path, options, bar)
         avatar = load_avatar(imported.folder)
     except AvatarServerError as error:
@@ -186,14 +188,14 @@ def _facts(avatar: AnyAvatar) -> Table:
             ),
             ("face", f"{int(sides.min())} to {int(sides.max())} pixels wide"),
             ("network", f"{model.kind} {model.size}, hears {model.chunks_before} chunks before a frame"),
-            ("look-ahead", f"{model.chunks_after} chunks, {40 * model.chunks_after} ms"),
+            ("look-ahead", f"{40 * model.chunks_after} ms"),
             ("features", "none" if features is None else f"{len(features)} rows of {features.shape[1]}"),
         ]
     else:
         rows += [
             ("drawn", f"{avatar.frame_size}x{avatar.frame_size} pixels, {len(avatar.eyes)} pictures of the eyes"),
             ("network", f"{avatar.model.kind}, hears {avatar.model.chunks_before} chunks before a frame"),
-            ("look-ahead", f"{avatar.model.chunks_after} chunks, {40 * avatar.model.chunks_after} ms"),
+            ("look-ahead", f"{40 * avatar.model.chunks_after} ms"),
         ]
     rows += [("folder", str(avatar.folder)), ("on disk", f"{_disk_bytes(avatar.folder) / 1e6:.1f} MB")]
     for key, value in rows:
@@ -223,9 +225,19 @@ def _package(which: str, folders: list[Path] | None) -> Path:
 
 
 @contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, so that nothing half done stays behind."""
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+@contextmanager
 def _progress() -> Iterator[_Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield _Bar(progress)
 
 

@@ -45,10 +45,9 @@ class Draft:
     """
 
     def __init__(self, into: Path, name: str, *, force: bool) -> None:
-        self._place = into / name
+        self._place, self._force = into / name, force
         self._made = [folder for folder in (into, *into.parents) if not folder.exists()]
-        if not force and (self._place.exists() or self._place.is_symlink()):
-            raise AvatarExists(f"{self._place} is there already; choose another --name, or replace it with --force")
+        self._refuse_taken()
         try:
             into.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=into))
@@ -58,6 +57,10 @@ class Draft:
                 f"{into} cannot be written to: {error.strerror}; choose another folder with --into"
             ) from error
         self.warnings: list[str] = []
+
+    def _refuse_taken(self) -> None:
+        if not self._force and (self._place.exists() or self._place.is_symlink()):
+            raise AvatarExists(f"{self._place} is there already; choose another --name, or replace it with --force")
 
     def __enter__(self) -> Self:
         return self
@@ -106,9 +109,11 @@ class Draft:
         """Check the package as a server would, move it to its place, and return that.
 
         Raises:
+            AvatarExists: the place was taken meanwhile.
             InvalidAvatar: what was made is no sound package.
         """
         load_avatar(self.folder)
+        self._refuse_taken()
         former: Path | None = None
         if self._place.exists() or self._place.is_symlink():
             former = Path(tempfile.mkdtemp(prefix=f".{self._place.name}-former-", dir=self._place.parent)) / "former"

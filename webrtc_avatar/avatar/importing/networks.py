@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ import onnxruntime
 
 from webrtc_avatar.avatar.files import MAX_NETWORK_BYTES
 from webrtc_avatar.avatar.importing.draft import Draft
-from webrtc_avatar.errors import AvatarServerError, CannotImport
+from webrtc_avatar.errors import AvatarServerError, CannotImport, InvalidCheckpoint
+
+log = logging.getLogger(__name__)
 
 AUDIO_SHAPE = (32, 16, 16)
 MEL_SHAPE = (1, 80, 16)
 FEATURES = 512
+
+_SYNCTALK_FILES = {"weights": "weights.safetensors", "image": "image.onnx", "face": "face.onnx", "audio": "audio.onnx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +87,11 @@ def _add_checkpoints(draft: Draft, generator: Path, encoder: Path) -> NetworkFil
             f"{generator.name} and {encoder.name} do not make a SyncTalk_2D network: {_first_line(error)}; check that the "
             "first is the generator of mode 'ave' and the second its audio encoder"
         ) from error
-    size = 328 if any(key.startswith("down5.") for key in tensors[generator]) else 160
-    files = {"weights": "weights.safetensors", "image": "image.onnx", "face": "face.onnx", "audio": "audio.onnx"}
-    return NetworkFiles("synctalk2d", size, files)
+    return NetworkFiles("synctalk2d", _size(tensors[generator]), dict(_SYNCTALK_FILES))
+
+
+def _size(generator: Mapping[str, Any]) -> int:
+    return 328 if any(key.startswith("down5.") for key in generator) else 160
 
 
 def _add_onnx(draft: Draft, generator: Path, encoder: Path) -> NetworkFiles:
@@ -92,10 +99,26 @@ def _add_onnx(draft: Draft, generator: Path, encoder: Path) -> NetworkFiles:
         refuse_external_data(path)
     inner_px = check_generator(generator)
     check_encoder(encoder)
+    if (found := _found_out(draft, generator, encoder)) is not None:
+        return found
     files = {"generator": "generator.onnx", "audio": "audio.onnx"}
     for path, name in ((generator, files["generator"]), (encoder, files["audio"])):
         shutil.copyfile(path, draft.folder / name)
     return NetworkFiles("onnx_generator", 328 if inner_px == 320 else 160, files)
+
+
+def _found_out(draft: Draft, generator: Path, encoder: Path) -> NetworkFiles | None:
+    """Bring ONNX files in as checkpoints are, where their weights are found: what is known runs in less time, and on torch."""
+    from webrtc_avatar.nets.synctalk2d_checkpoint import convert
+    from webrtc_avatar.nets.synctalk2d_onnx import load_onnx
+
+    try:
+        tensors = load_onnx(generator, encoder)
+    except InvalidCheckpoint as error:
+        log.info("%s is run as it came: %s", generator.name, error.message)
+        return None
+    convert(*tensors, draft.folder)
+    return NetworkFiles("synctalk2d", _size(tensors[0]), dict(_SYNCTALK_FILES))
 
 
 def is_generator(path: Path) -> bool:
