@@ -8,13 +8,9 @@ import numpy as np
 from torch import nn
 
 from webrtc_avatar.nets.synctalk2d import MelEncoder, SyncTalk2D
-from webrtc_avatar.nets.synctalk2d_shape import Shape
+from webrtc_avatar.nets.synctalk2d_shape import AVE_SHAPES
 
-SHAPE_160 = Shape(160, (32, 64, 128, 256, 512), (32, 64, 128, 256, 256, 512), (1, 1), (512, 256), (128, 64, 32, 32))
-SHAPE_328 = Shape(
-    320, (32, 32, 64, 128, 256, 512), (32, 64, 128, 256, 256, 512), (1, 1), (512, 256), (128, 64, 32, 32, 16)
-)
-SHAPES = {160: SHAPE_160, 328: SHAPE_328}
+SHAPES = AVE_SHAPES
 _HEAD_GAIN = {160: 0.15, 328: 0.10}
 
 

@@ -49,6 +49,15 @@ class Shape:
         return self.size + 2 * BORDER_PX
 
 
+AVE_SHAPES = {
+    160: Shape(160, (32, 64, 128, 256, 512), (32, 64, 128, 256, 256, 512), (1, 1), (512, 256), (128, 64, 32, 32)),
+    328: Shape(
+        320, (32, 32, 64, 128, 256, 512), (32, 64, 128, 256, 256, 512), (1, 1), (512, 256), (128, 64, 32, 32, 16)
+    ),
+}
+"""Both published networks in mode `ave`, by the names of their sizes."""
+
+
 def shape_of(arrays: Arrays, mode: AudioMode = "ave") -> Shape:
     """Return the shape of the network whose state `arrays` is, with k1 keys.
 
