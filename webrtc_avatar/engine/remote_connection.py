@@ -74,7 +74,7 @@ class Connection:
         self.status = messages.StatusResponse()
         self.models: dict[str, RemoteModel] = {}
         self.refusals: dict[str, AvatarServerError] = {}
-        self.links: set[object] = set()
+        self.links: set[Link] = set()
         self._fault: AvatarServerError = EngineLost(f"the engine at {address} has not answered yet")
         self._wanted = wanted
         self._on_change = on_change
@@ -130,13 +130,11 @@ class Connection:
 
     def refused(self, name: str, error: AvatarServerError) -> None:
         """Take note of how a stream of an avatar ended."""
-        if isinstance(error, EngineLost | Unauthorized):
-            self._down(error)
-        elif error.status in (404, 409, 422):
+        if error.status in (404, 409, 422):
             self.models.pop(name, None)
             self.refusals[name] = error
         else:
-            self._refused_until_s = time.monotonic() + _REFUSED_S
+            self._refused_until_s = time.monotonic() + _REFUSED_S  # if it is gone, the next probe, now, will tell
         self._poked.set()
 
     def error_of(self, error: grpc.aio.AioRpcError) -> AvatarServerError:
@@ -217,6 +215,8 @@ class Connection:
         self.is_up = False
         self._fault = error
         self._round_trips_s.clear()
+        for link in list(self.links):
+            link.fail(error)
         self._on_change()
 
     async def _load(self, name: str) -> None:
@@ -293,6 +293,11 @@ class Link:
         connection.links.add(self)
         self._writer = asyncio.create_task(self._write(), name="engine-write")
         self._reader = asyncio.create_task(self._read(), name="engine-read")
+
+    def fail(self, error: AvatarServerError) -> None:
+        """End the call because the engine does not answer any more."""
+        self.close()
+        self._on_end(self, error)
 
     def send(self, question: Question) -> None:
         """Let a question go up."""

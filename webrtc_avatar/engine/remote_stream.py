@@ -207,13 +207,9 @@ class Caller:
 
     def _hand_over(self, question: Question, keys: Sequence[tuple[int, int]]) -> None:
         link = self._link
-        if (
-            link is not None
-            and not self._asked
-            and not link.connection.takes_streams
-            and self._engine.choose(self.name)
-        ):
-            link.close()  # it is going down; nothing waits there, and another one is well
+        leaving = link is not None and link.connection.status.draining
+        if link is not None and leaving and not self._asked and self._engine.choose(self.name):
+            link.close()  # nothing waits there, and another one is well
             self._link = link = None
         self._asked.update(dict.fromkeys(keys, question))
         if link is not None:

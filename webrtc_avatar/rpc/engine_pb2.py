@@ -4,64 +4,67 @@
 # source: webrtc_avatar/rpc/engine.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "webrtc_avatar/rpc/engine.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'webrtc_avatar/rpc/engine.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x1ewebrtc_avatar/rpc/engine.proto\x12\x17webrtc_avatar.engine.v1"\x0f\n\rStatusRequest"\x88\x02\n\x0eStatusResponse\x12\x14\n\x0cruntime_name\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x0f\n\x07streams\x18\x03 \x01(\r\x12\x13\n\x0bqueued_live\x18\x04 \x01(\r\x12\x13\n\x0bqueued_bulk\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13memory_budget_bytes\x18\x07 \x01(\x04\x12\x30\n\x07workers\x18\x08 \x03(\x0b\x32\x1f.webrtc_avatar.engine.v1.Worker\x12.\n\x06models\x18\t \x03(\x0b\x32\x1e.webrtc_avatar.engine.v1.Model"\xcc\x01\n\x06Worker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x08\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x04\x12\x0e\n\x06\x66rames\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x04\x12\x12\n\nbatch_size\x18\x07 \x01(\x01\x12\x12\n\nwait_p50_s\x18\x08 \x01(\x01\x12\x12\n\nwait_p99_s\x18\t \x01(\x01\x12\x11\n\trun_p50_s\x18\n \x01(\x01\x12\x11\n\trun_p99_s\x18\x0b \x01(\x01"\x86\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07streams\x18\x05 \x01(\r\x12\x13\n\x0bqueued_live\x18\x06 \x01(\r\x12\x13\n\x0bqueued_bulk\x18\x07 \x01(\r\x12\x13\n\x0b\x62\x61tch_limit\x18\x08 \x01(\r\x12;\n\x07\x62\x61tch_s\x18\t \x03(\x0b\x32*.webrtc_avatar.engine.v1.Model.BatchSEntry\x1a-\n\x0b\x42\x61tchSEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01"2\n\x0bLoadRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c";\n\x0cLoadResponse\x12\x15\n\rchunks_before\x18\x01 \x01(\r\x12\x14\n\x0c\x63hunks_after\x18\x02 \x01(\r"h\n\rRenderRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1d.webrtc_avatar.engine.v1.Open\x12*\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x1c.webrtc_avatar.engine.v1.Ask"o\n\x04Open\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x66irst_chunk\x18\x03 \x01(\x12\x12\x10\n\x08windowed\x18\x04 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\x06 \x01(\x12"\xee\x01\n\x03\x41sk\x12/\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.ChunkH\x00\x12/\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.FrameH\x00\x12\x31\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1f.webrtc_avatar.engine.v1.FinishH\x00\x12\x0f\n\x05reset\x18\x04 \x01(\x12H\x00\x12\r\n\x05\x65poch\x18\x05 \x01(\x12\x12\x19\n\x0cremaining_ms\x18\x06 \x01(\x02H\x01\x88\x01\x01\x42\x06\n\x04kindB\x0f\n\r_remaining_ms"C\n\x05\x43hunk\x12\r\n\x05index\x18\x01 \x01(\x12\x12\x0f\n\x07samples\x18\x02 \x01(\x0c\x12\x11\n\x04\x62\x61se\x18\x03 \x01(\x12H\x00\x88\x01\x01\x42\x07\n\x05_base"3\n\x05\x46rame\x12\r\n\x05\x66rame\x18\x01 \x01(\x12\x12\r\n\x05index\x18\x02 \x01(\x12\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\x12"Q\n\x06\x46inish\x12\r\n\x05index\x18\x01 \x01(\x12\x12\r\n\x05\x62\x61ses\x18\x02 \x03(\x12\x12\x12\n\x05\x66irst\x18\x03 \x01(\x12H\x00\x88\x01\x01\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x12\x42\x08\n\x06_first">\n\x0eRenderResponse\x12,\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1d.webrtc_avatar.engine.v1.Face"\xd3\x01\n\x04\x46\x61\x63\x65\x12\r\n\x05index\x18\x01 \x01(\x12\x12\r\n\x05\x65poch\x18\x02 \x01(\x12\x12\x0c\n\x04\x63rop\x18\x03 \x01(\x0c\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x14\n\x07weights\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04late\x18\x06 \x01(\x08\x12-\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.Error\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x0e\n\x06wait_s\x18\t \x01(\x02\x12\r\n\x05run_s\x18\n \x01(\x02\x42\n\n\x08_weights"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2\xa1\x02\n\rEngineService\x12\\\n\tGetStatus\x12&.webrtc_avatar.engine.v1.StatusRequest\x1a\'.webrtc_avatar.engine.v1.StatusResponse\x12S\n\x04Load\x12$.webrtc_avatar.engine.v1.LoadRequest\x1a%.webrtc_avatar.engine.v1.LoadResponse\x12]\n\x06Render\x12&.webrtc_avatar.engine.v1.RenderRequest\x1a\'.webrtc_avatar.engine.v1.RenderResponse(\x01\x30\x01\x62\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewebrtc_avatar/rpc/engine.proto\x12\x17webrtc_avatar.engine.v1\"\x0f\n\rStatusRequest\"\x88\x02\n\x0eStatusResponse\x12\x14\n\x0cruntime_name\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x0f\n\x07streams\x18\x03 \x01(\r\x12\x13\n\x0bqueued_live\x18\x04 \x01(\r\x12\x13\n\x0bqueued_bulk\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13memory_budget_bytes\x18\x07 \x01(\x04\x12\x30\n\x07workers\x18\x08 \x03(\x0b\x32\x1f.webrtc_avatar.engine.v1.Worker\x12.\n\x06models\x18\t \x03(\x0b\x32\x1e.webrtc_avatar.engine.v1.Model\"\xcc\x01\n\x06Worker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x08\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x04\x12\x0e\n\x06\x66rames\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x04\x12\x12\n\nbatch_size\x18\x07 \x01(\x01\x12\x12\n\nwait_p50_s\x18\x08 \x01(\x01\x12\x12\n\nwait_p99_s\x18\t \x01(\x01\x12\x11\n\trun_p50_s\x18\n \x01(\x01\x12\x11\n\trun_p99_s\x18\x0b \x01(\x01\"\x86\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07streams\x18\x05 \x01(\r\x12\x13\n\x0bqueued_live\x18\x06 \x01(\r\x12\x13\n\x0bqueued_bulk\x18\x07 \x01(\r\x12\x13\n\x0b\x62\x61tch_limit\x18\x08 \x01(\r\x12;\n\x07\x62\x61tch_s\x18\t \x03(\x0b\x32*.webrtc_avatar.engine.v1.Model.BatchSEntry\x1a-\n\x0b\x42\x61tchSEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"2\n\x0bLoadRequest\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\";\n\x0cLoadResponse\x12\x15\n\rchunks_before\x18\x01 \x01(\r\x12\x14\n\x0c\x63hunks_after\x18\x02 \x01(\r\"h\n\rRenderRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1d.webrtc_avatar.engine.v1.Open\x12*\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x1c.webrtc_avatar.engine.v1.Ask\"o\n\x04Open\x12\x0e\n\x06\x61vatar\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x66irst_chunk\x18\x03 \x01(\x12\x12\x10\n\x08windowed\x18\x04 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\x06 \x01(\x12\"\xee\x01\n\x03\x41sk\x12/\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.ChunkH\x00\x12/\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.FrameH\x00\x12\x31\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1f.webrtc_avatar.engine.v1.FinishH\x00\x12\x0f\n\x05reset\x18\x04 \x01(\x12H\x00\x12\r\n\x05\x65poch\x18\x05 \x01(\x12\x12\x19\n\x0cremaining_ms\x18\x06 \x01(\x02H\x01\x88\x01\x01\x42\x06\n\x04kindB\x0f\n\r_remaining_ms\"C\n\x05\x43hunk\x12\r\n\x05index\x18\x01 \x01(\x12\x12\x0f\n\x07samples\x18\x02 \x01(\x0c\x12\x11\n\x04\x62\x61se\x18\x03 \x01(\x12H\x00\x88\x01\x01\x42\x07\n\x05_base\"3\n\x05\x46rame\x12\r\n\x05\x66rame\x18\x01 \x01(\x12\x12\r\n\x05index\x18\x02 \x01(\x12\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\x12\"Q\n\x06\x46inish\x12\r\n\x05index\x18\x01 \x01(\x12\x12\r\n\x05\x62\x61ses\x18\x02 \x03(\x12\x12\x12\n\x05\x66irst\x18\x03 \x01(\x12H\x00\x88\x01\x01\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x12\x42\x08\n\x06_first\">\n\x0eRenderResponse\x12,\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1d.webrtc_avatar.engine.v1.Face\"\xd3\x01\n\x04\x46\x61\x63\x65\x12\r\n\x05index\x18\x01 \x01(\x12\x12\r\n\x05\x65poch\x18\x02 \x01(\x12\x12\x0c\n\x04\x63rop\x18\x03 \x01(\x0c\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x14\n\x07weights\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04late\x18\x06 \x01(\x08\x12-\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1e.webrtc_avatar.engine.v1.Error\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x0e\n\x06wait_s\x18\t \x01(\x02\x12\r\n\x05run_s\x18\n \x01(\x02\x42\n\n\x08_weights\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2\xa1\x02\n\rEngineService\x12\\\n\tGetStatus\x12&.webrtc_avatar.engine.v1.StatusRequest\x1a\'.webrtc_avatar.engine.v1.StatusResponse\x12S\n\x04Load\x12$.webrtc_avatar.engine.v1.LoadRequest\x1a%.webrtc_avatar.engine.v1.LoadResponse\x12]\n\x06Render\x12&.webrtc_avatar.engine.v1.RenderRequest\x1a\'.webrtc_avatar.engine.v1.RenderResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "webrtc_avatar.rpc.engine_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'webrtc_avatar.rpc.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_MODEL_BATCHSENTRY"]._loaded_options = None
-    _globals["_MODEL_BATCHSENTRY"]._serialized_options = b"8\001"
-    _globals["_STATUSREQUEST"]._serialized_start = 59
-    _globals["_STATUSREQUEST"]._serialized_end = 74
-    _globals["_STATUSRESPONSE"]._serialized_start = 77
-    _globals["_STATUSRESPONSE"]._serialized_end = 341
-    _globals["_WORKER"]._serialized_start = 344
-    _globals["_WORKER"]._serialized_end = 548
-    _globals["_MODEL"]._serialized_start = 551
-    _globals["_MODEL"]._serialized_end = 813
-    _globals["_MODEL_BATCHSENTRY"]._serialized_start = 768
-    _globals["_MODEL_BATCHSENTRY"]._serialized_end = 813
-    _globals["_LOADREQUEST"]._serialized_start = 815
-    _globals["_LOADREQUEST"]._serialized_end = 865
-    _globals["_LOADRESPONSE"]._serialized_start = 867
-    _globals["_LOADRESPONSE"]._serialized_end = 926
-    _globals["_RENDERREQUEST"]._serialized_start = 928
-    _globals["_RENDERREQUEST"]._serialized_end = 1032
-    _globals["_OPEN"]._serialized_start = 1034
-    _globals["_OPEN"]._serialized_end = 1145
-    _globals["_ASK"]._serialized_start = 1148
-    _globals["_ASK"]._serialized_end = 1386
-    _globals["_CHUNK"]._serialized_start = 1388
-    _globals["_CHUNK"]._serialized_end = 1455
-    _globals["_FRAME"]._serialized_start = 1457
-    _globals["_FRAME"]._serialized_end = 1508
-    _globals["_FINISH"]._serialized_start = 1510
-    _globals["_FINISH"]._serialized_end = 1591
-    _globals["_RENDERRESPONSE"]._serialized_start = 1593
-    _globals["_RENDERRESPONSE"]._serialized_end = 1655
-    _globals["_FACE"]._serialized_start = 1658
-    _globals["_FACE"]._serialized_end = 1869
-    _globals["_ERROR"]._serialized_start = 1871
-    _globals["_ERROR"]._serialized_end = 1909
-    _globals["_ENGINESERVICE"]._serialized_start = 1912
-    _globals["_ENGINESERVICE"]._serialized_end = 2201
+  DESCRIPTOR._loaded_options = None
+  _globals['_MODEL_BATCHSENTRY']._loaded_options = None
+  _globals['_MODEL_BATCHSENTRY']._serialized_options = b'8\001'
+  _globals['_STATUSREQUEST']._serialized_start=59
+  _globals['_STATUSREQUEST']._serialized_end=74
+  _globals['_STATUSRESPONSE']._serialized_start=77
+  _globals['_STATUSRESPONSE']._serialized_end=341
+  _globals['_WORKER']._serialized_start=344
+  _globals['_WORKER']._serialized_end=548
+  _globals['_MODEL']._serialized_start=551
+  _globals['_MODEL']._serialized_end=813
+  _globals['_MODEL_BATCHSENTRY']._serialized_start=768
+  _globals['_MODEL_BATCHSENTRY']._serialized_end=813
+  _globals['_LOADREQUEST']._serialized_start=815
+  _globals['_LOADREQUEST']._serialized_end=865
+  _globals['_LOADRESPONSE']._serialized_start=867
+  _globals['_LOADRESPONSE']._serialized_end=926
+  _globals['_RENDERREQUEST']._serialized_start=928
+  _globals['_RENDERREQUEST']._serialized_end=1032
+  _globals['_OPEN']._serialized_start=1034
+  _globals['_OPEN']._serialized_end=1145
+  _globals['_ASK']._serialized_start=1148
+  _globals['_ASK']._serialized_end=1386
+  _globals['_CHUNK']._serialized_start=1388
+  _globals['_CHUNK']._serialized_end=1455
+  _globals['_FRAME']._serialized_start=1457
+  _globals['_FRAME']._serialized_end=1508
+  _globals['_FINISH']._serialized_start=1510
+  _globals['_FINISH']._serialized_end=1591
+  _globals['_RENDERRESPONSE']._serialized_start=1593
+  _globals['_RENDERRESPONSE']._serialized_end=1655
+  _globals['_FACE']._serialized_start=1658
+  _globals['_FACE']._serialized_end=1869
+  _globals['_ERROR']._serialized_start=1871
+  _globals['_ERROR']._serialized_end=1909
+  _globals['_ENGINESERVICE']._serialized_start=1912
+  _globals['_ENGINESERVICE']._serialized_end=2201
 # @@protoc_insertion_point(module_scope)
