@@ -10,8 +10,7 @@ from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.painter import Painter
 from webrtc_avatar.avatar.painters import painter_of
-from webrtc_avatar.engine import Engine, Face
-from webrtc_avatar.engine.model import Model
+from webrtc_avatar.engine import AnyEngine, Face
 from webrtc_avatar.errors import InvalidRequest
 
 
@@ -51,13 +50,15 @@ class Cast:
     Attributes:
         avatar: the package.
         painter: draws its frames.
-        model: what the engine renders it with.
+        chunks_before: chunks before a frame's own that its model hears, of those that it is given.
+        chunks_after: chunks after it that it waits for in live sessions.
         counts: see `Counts`.
     """
 
     avatar: AnyAvatar
     painter: Painter
-    model: Model
+    chunks_before: int
+    chunks_after: int
     counts: Counts = field(default_factory=Counts)
 
 
@@ -70,7 +71,7 @@ class Casting:
         pool: threads for what reads files.
     """
 
-    def __init__(self, library: Library, engine: Engine, pool: Executor) -> None:
+    def __init__(self, library: Library, engine: AnyEngine, pool: Executor) -> None:
         self._library = library
         self._engine = engine
         self._pool = pool
@@ -91,9 +92,10 @@ class Casting:
         # Shielded: a caller that goes away must not cancel the load for those who wait beside it.
         model = await asyncio.shield(asyncio.wrap_future(self._engine.load(avatar)))
         cast = self._casts.get(name)
-        if cast is None or cast.avatar is not avatar or cast.model is not model:
+        if cast is None or cast.avatar is not avatar:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
-            cast = self._casts[name] = Cast(avatar, painter, model, cast.counts if cast is not None else Counts())
+            counts = cast.counts if cast is not None else Counts()
+            cast = self._casts[name] = Cast(avatar, painter, model.chunks_before, model.chunks_after, counts)
         return cast
 
     def known(self, name: str) -> Cast | None:
@@ -102,4 +104,4 @@ class Casting:
 
     def loaded(self) -> list[str]:
         """Return the names of the avatars whose networks are in memory."""
-        return sorted(self._casts)
+        return sorted(model.name for model in self._engine.status().models if model.devices)

@@ -19,26 +19,28 @@ CODE_KEY = "error-code"
 
 Answer = TypeVar("Answer")
 
-_STATUSES = {
-    "invalid_request": grpc.StatusCode.INVALID_ARGUMENT,
-    "invalid_audio": grpc.StatusCode.INVALID_ARGUMENT,
+_BY_CODE = {
     "frame_out_of_range": grpc.StatusCode.OUT_OF_RANGE,
-    "unknown_avatar": grpc.StatusCode.NOT_FOUND,
-    "no_features": grpc.StatusCode.FAILED_PRECONDITION,
-    "invalid_avatar": grpc.StatusCode.FAILED_PRECONDITION,
-    "avatar_mismatch": grpc.StatusCode.FAILED_PRECONDITION,
-    "forbidden": grpc.StatusCode.PERMISSION_DENIED,
-    "unauthorized": grpc.StatusCode.UNAUTHENTICATED,
-    "server_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "response_too_large": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "server_draining": grpc.StatusCode.UNAVAILABLE,
-    "engine_lost": grpc.StatusCode.UNAVAILABLE,
+    "server_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "model_memory_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+_BY_HTTP_STATUS = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    503: grpc.StatusCode.UNAVAILABLE,
 }
 
 
 def status_of(error: AvatarServerError) -> grpc.StatusCode:
-    """Return the status of an error; INTERNAL for those that only the server can cause."""
-    return _STATUSES.get(error.code, grpc.StatusCode.INTERNAL)
+    """Return the status of an error: that of its code, or the one that stands for its HTTP status; else INTERNAL."""
+    return _BY_CODE.get(error.code) or _BY_HTTP_STATUS.get(error.status, grpc.StatusCode.INTERNAL)
 
 
 async def answered(context: grpc.aio.ServicerContext, answer: Awaitable[Answer]) -> Answer:

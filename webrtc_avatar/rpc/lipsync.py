@@ -19,7 +19,7 @@ from webrtc_avatar.audio.chunk import CHUNKS_BEFORE, WINDOW_CHUNKS
 from webrtc_avatar.audio.window import Savings, required_chunks
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.painter import Bounds
-from webrtc_avatar.engine import Engine, Face, bulk
+from webrtc_avatar.engine import AnyEngine, Face, bulk
 from webrtc_avatar.errors import (
     AvatarServerError,
     EngineFailure,
@@ -95,7 +95,7 @@ class LipSync:
         engine: see above.
     """
 
-    def __init__(self, *, engine: Engine, library: Library, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, *, engine: AnyEngine, library: Library, settings: Settings, metrics: Metrics) -> None:
         self.engine = engine
         self._settings = settings
         self._metrics = metrics
@@ -121,16 +121,6 @@ class LipSync:
     def uptime_s(self) -> float:
         """Seconds since it was made."""
         return time.monotonic() - self._started_s
-
-    @property
-    def optimizations(self) -> list[str]:
-        """What makes it fast here, for `GetStats`."""
-        most = self._settings.max_batch_size
-        return [
-            self.engine.runtime_name,
-            f"batches of up to {most} frames",
-            "one feature row a chunk, windows as views",
-        ]
 
     async def drain(self) -> None:
         """Take no calls any more and wait until those under way have ended."""

@@ -83,8 +83,8 @@ class Packages:
             "width": painter.width,
             "height": painter.height,
             "fps": float(FRAME_RATE_HZ),
-            "chunks_before": cast.model.chunks_before,
-            "chunks_after": cast.model.chunks_after,
+            "chunks_before": cast.chunks_before,
+            "chunks_after": cast.chunks_after,
         }
 
     async def get_video_frame(self, model_name: str, frame_id: int, video_type: str) -> Fields:
@@ -133,8 +133,15 @@ class Packages:
             "max_inference_time_ms": 1000 * counts.max_s,
             "frame_count": cast.painter.frame_count if cast is not None else 0,
             "device": self._lipsync.engine.runtime_name,
-            "optimizations_active": self._lipsync.optimizations,
+            "optimizations_active": self._optimizations(model_name),
         }
+
+    def _optimizations(self, name: str) -> list[str]:
+        """Return what makes it fast here."""
+        engine = self._lipsync.engine
+        sizes = [model.batch_limit for model in engine.status().models if model.name == name]
+        batches = [f"batches of up to {limit} frames, sized by measured cost" for limit in sizes]
+        return [engine.runtime_name, *batches, "one feature row a chunk, windows as views"]
 
     def health_check(self) -> Fields:
         """Say whether calls are taken."""

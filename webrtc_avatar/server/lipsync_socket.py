@@ -46,11 +46,10 @@ _TYPES = (
 _HEARTBEAT_S = 30.0
 _QUEUED_MESSAGES = 8
 
-SOCKETS = web.AppKey("lipsync_sockets", WeakSet[web.WebSocketResponse])
-
 
 def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packages]]) -> None:
     """Add the socket; `service` returns what answers, once the application has started."""
+    sockets: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def open_socket(request: web.Request) -> web.WebSocketResponse:
         settings = request.app[SETTINGS]
@@ -59,15 +58,14 @@ def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packag
             max_msg_size=settings.rpc_max_message_bytes, compress=False, heartbeat=_HEARTBEAT_S
         )
         await socket.prepare(request)
-        request.app[SOCKETS].add(socket)
+        sockets.add(socket)
         await _Caller(socket, *service()).serve()
         return socket
 
-    async def close_all(app: web.Application) -> None:
-        for socket in list(app[SOCKETS]):
+    async def close_all(_app: web.Application) -> None:
+        for socket in list(sockets):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"server shutting down")
 
-    app[SOCKETS] = WeakSet()
     app.router.add_get(PATH, open_socket)
     app.on_shutdown.append(close_all)
 
