@@ -267,6 +267,7 @@ def test_features_that_are_none_are_refused_and_nothing_in_them_runs(source, int
         (lambda path: None, "is no file of 1 to|there is no checkpoint"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_checkpoints_that_are_none_are_refused_and_nothing_in_them_runs(repository, into, tmp_path, write, match):
     path = tmp_path / "generator.pth"
     write(path)
@@ -319,6 +320,10 @@ def test_a_package_of_ours_is_copied_under_another_name(source, into, tmp_path, 
     assert np.array_equal(load_avatar(second).faces, load_avatar(first).faces)
     (first / "frames" / "000003.jpg").unlink()
     (first / "frames" / "000003.jpg").symlink_to("/etc/hostname")
-    with pytest.raises(InvalidAvatar, match=r"lacks 1 of 6 frames"):
+    with pytest.raises(InvalidAvatar, match="may is broken: package: .*lacks 1 of 6 frames"):
         import_avatar(first, ImportOptions(into, name="july", **tiny))
+    (first / "frames" / "000003.jpg").unlink()
+    (first / "frames" / "000003.jpg").write_bytes(b"no picture")
+    with pytest.raises(InvalidAvatar, match="is broken: frames: 1 of 6 cannot be shown"):
+        import_avatar(first, ImportOptions(into, name="july"))
     assert sorted(path.name for path in into.iterdir()) == ["june", "may"]

@@ -7,12 +7,13 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from webrtc_avatar.avatar.checking import check_package
 from webrtc_avatar.avatar.files import inner_path
 from webrtc_avatar.avatar.importing.dataset import import_dataset, is_dataset
 from webrtc_avatar.avatar.importing.draft import Draft, Progress
 from webrtc_avatar.avatar.importing.parts import Options
 from webrtc_avatar.avatar.importing.video_package import import_video_package, is_video_package, package_title
-from webrtc_avatar.avatar.manifest import MANIFEST_NAME, NAME_PATTERN, FootageManifest, read_manifest
+from webrtc_avatar.avatar.manifest import MANIFEST_NAME, NAME_PATTERN, read_manifest
 from webrtc_avatar.errors import CannotImport
 
 
@@ -109,7 +110,7 @@ def _fill(source: Path, draft: Draft, name: str, options: ImportOptions, progres
 
 def _copy_package(source: Path, draft: Draft, options: Options, progress: Progress) -> None:
     """Copy a package of ours under a name of its own; links stay out, and so does what leads out of it."""
-    manifest = read_manifest(source)
+    read_manifest(source)
     files = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.is_symlink()]
     draft.need_bytes(sum(path.stat().st_size for path in files))
     for number, path in enumerate(files, 1):
@@ -124,8 +125,9 @@ def _copy_package(source: Path, draft: Draft, options: Options, progress: Progre
         raise CannotImport(
             f"{source.name}/{MANIFEST_NAME} names the avatar in an unusual way; write name = {options.name!r}"
         )
-    if not isinstance(manifest, FootageManifest):
-        draft.warnings.append("this avatar is drawn, not filmed; it was copied as it is")
+    _, findings = check_package(draft.folder, progress)
+    if faults := [finding for finding in findings if finding.level == "fault"]:
+        raise CannotImport(f"{source.name} is broken: {faults[0].what}: {faults[0].verdict}")
 
 
 def _name_of(source: Path) -> str:

@@ -104,7 +104,8 @@ class Video:
         try:
             container = av.open(self._path, format="mp4", metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
-            raise CannotImport(f"{self._where} is not a readable MP4 file: {error}; convert it with FFmpeg") from error
+            why = getattr(error, "strerror", None) or error
+            raise CannotImport(f"{self._where} is not a readable MP4 file: {why}; convert it with FFmpeg") from error
         if not container.streams.video:
             container.close()
             raise CannotImport(f"{self._where} has no picture; put the video itself there")
