@@ -62,7 +62,9 @@ def test_an_exported_network_is_found_out(kind, folded, encoder_file, tmp_path):
 
 def test_an_import_of_onnx_files_keeps_them_cut_where_they_are_known(encoder_file, tmp_path):
     path = tmp_path / "generator.onnx"
-    path.write_bytes(whole_graph(generator_arrays(160)))
+    network = SyncTalk2D.from_arrays(generator_arrays(160))
+    inputs = torch.zeros(1, 6, 160, 160), torch.zeros(1, 32, 16, 16)
+    path.write_bytes(export(network, inputs, ["input", "audio"], folded=True))
     with Draft(tmp_path, "known", force=False) as draft:
         made = add_networks(draft, path, encoder_file)
         names = {file.name for file in draft.folder.iterdir()}
