@@ -1,4 +1,4 @@
-"""The commands `webrtc-avatar peer` and `webrtc-avatar bench live`.
+"""The commands `webrtc-avatar peer`, `webrtc-avatar bench live` and `webrtc-avatar bench engine`.
 
 Exit codes: 0 all went well, 1 the server or the connection failed, 2 the command line or a file is wrong.
 """
@@ -27,6 +27,7 @@ bench_app = typer.Typer(
 
 _WITHOUT_SOUND_S = 10.0
 _AFTER_SOUND_S = 1.0
+_FILE_COLUMNS = 120
 
 
 class Codec(StrEnum):
@@ -110,14 +111,8 @@ async def _peer(
 
 
 def _write(report: Report, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
-    except OSError as error:
-        raise NotWritable(
-            f"{path} cannot be written ({error.strerror}); name a file in a folder that exists"
-        ) from error
+    if path is not None:
+        _write_text(path, json.dumps(report.as_dict(), indent=2) + "\n")
 
 
 @bench_app.callback()
@@ -166,6 +161,66 @@ def live(
     except AvatarServerError as error:
         _fail(error)
     Console().print(bench_live.table(outcomes))
+
+
+@bench_app.command()
+def engine(
+    *,
+    avatar: Annotated[list[str] | None, typer.Option(help="Whose model; may be repeated [iris].")] = None,
+    avatar_folder: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A folder with more avatar packages; may be repeated.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=256, help="Frames in one call; may be repeated [1, 2, 4, 8, 16].")
+    ] = None,
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=0, max=256, help="Live sessions; may be repeated, 0: none [1, 4, 8].")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each thing is measured.")] = 4.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda:N or a list.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnx, torch or tensorrt.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    engine_threads: Annotated[int, typer.Option(min=1, help="Threads of one model call on a CPU.")] = 1,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Write a picture (SVG) to this file.")] = None,
+) -> None:
+    """Measure the engine in this process beside the bare networks; print what it adds to them."""
+    from webrtc_avatar.avatar.library import Library
+    from webrtc_avatar.cli import load_settings
+    from webrtc_avatar.client import bench_engine, bench_engine_report
+
+    flags = {"device": device, "runtime": runtime, "precision": precision, "engine_threads": engine_threads}
+    try:
+        settings = load_settings(None, flags)
+        library = Library([*(avatar_folder or []), *settings.avatar_folders])
+        console = Console(stderr=True)
+        outcome = bench_engine.bench_engine(
+            [library.get(name) for name in avatar or [settings.avatar]],
+            batches=batch or [1, 2, 4, 8, 16],
+            sessions=[count for count in sessions or [1, 4, 8] if count],
+            seconds=seconds,
+            settings=settings,
+            on_progress=lambda step: console.print(f"measuring {step}"),
+        )
+        if json_path is not None:
+            _write_text(json_path, bench_engine_report.as_json(outcome) + "\n")
+        if plot_path is not None:
+            _write_text(plot_path, bench_engine_report.plot(outcome))
+    except AvatarServerError as error:
+        _fail(error)
+    shown = Console()
+    if not shown.is_terminal:
+        shown.width = _FILE_COLUMNS
+    shown.print(bench_engine_report.tables(outcome))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise NotWritable(
+            f"{path} cannot be written ({error.strerror}); name a file in a folder that exists"
+        ) from error
 
 
 def _fail(error: AvatarServerError) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,9 @@ def factory_of(kind: str, avatar_name: str) -> ModelFactory:
 
 def network_files(spec: Any) -> list[Path]:
     """Return the files of networks that a package's model names, for what they weigh; `features` are none."""
-    paths = list(getattr(spec, "files", {}).values())
+    paths: list[Path] = []
     for name in getattr(spec, "__dataclass_fields__", {}):
         value = getattr(spec, name)
-        if isinstance(value, Path) and name != "features":
-            paths.append(value)
+        named = list(value.values()) if isinstance(value, Mapping) else [value]
+        paths += [path for path in named if isinstance(path, Path) and name != "features"]
     return paths

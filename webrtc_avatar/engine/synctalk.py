@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +111,12 @@ class SyncTalkModel:
         bases = [self._avatar.fold(job.base) for job in jobs]
         faces = self._networks.faces(bases, features.reshape(len(jobs), *_FEATURES_SHAPE))
         return [Rendered(self._framed(base, face), None) for base, face in zip(bases, faces, strict=True)]
+
+    def bare(self, jobs: Sequence[Job]) -> Callable[[], object]:
+        """Return what runs the network of these jobs and nothing else, for a bench to compare with; their rows are encoded."""
+        features = np.array([[row.features for row in job.context] for job in jobs], np.float32)
+        bases = [self._avatar.fold(job.base) for job in jobs]
+        return lambda: self._networks.faces(bases, features.reshape(len(jobs), *_FEATURES_SHAPE))
 
     def _encode(self, contexts: Sequence[Context]) -> None:
         """Encode the rows that no frame has needed so far."""

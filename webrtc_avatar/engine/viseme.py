@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,11 @@ class VisemeModel:
         """Return the mouths of jobs; see `Model.render`."""
         weights = self.encode_audio(np.stack([job.context for job in jobs]))
         return [Rendered(crop, pose) for crop, pose in zip(self.draw(weights), weights, strict=True)]
+
+    def bare(self, jobs: Sequence[Job]) -> Callable[[], object]:
+        """Return what runs the networks of these jobs and nothing else, for a bench to compare with."""
+        windows = np.stack([job.context for job in jobs])
+        return lambda: self.draw(self.encode_audio(windows))
 
     def encode_audio(self, windows: Floats) -> Floats:
         """Return mouth weights (batch, weights) of log-mel windows (batch, 64, 80), for the package's look-ahead."""
