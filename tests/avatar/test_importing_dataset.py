@@ -320,7 +320,7 @@ def test_a_package_of_ours_is_copied_under_another_name(source, into, tmp_path, 
     assert np.array_equal(load_avatar(second).faces, load_avatar(first).faces)
     (first / "frames" / "000003.jpg").unlink()
     (first / "frames" / "000003.jpg").symlink_to("/etc/hostname")
-    with pytest.raises(InvalidAvatar, match="may is broken: package: .*lacks 1 of 6 frames"):
+    with pytest.raises(InvalidAvatar, match=r"may is broken: package: .*lacks 1 of 6 frames"):
         import_avatar(first, ImportOptions(into, name="july", **tiny))
     (first / "frames" / "000003.jpg").unlink()
     (first / "frames" / "000003.jpg").write_bytes(b"no picture")

@@ -20,6 +20,12 @@ Picture = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Width, height in pixels."""
 
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
 
 
@@ -115,12 +121,15 @@ class FootageFrames:
 
     def _scaled(self, number: int, size: Size) -> Picture:
         if size == self.size:
-            return np.ascontiguousarray(self._decode(number, halve=False)[: size[1], : size[0]])
-        # libjpeg decodes at half the size for a third of the time.
-        picture = self._decode(number, halve=2 * size[0] <= self.size[0] and 2 * size[1] <= self.size[1])
-        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+            return np.ascontiguousarray(self._decode(number, cv2.IMREAD_COLOR)[: size[1], : size[0]])
+        # libjpeg decodes at half the size for a third of the time. What is left is less than a half, for which linear
+        # interpolation (0.5 ms) shows what averaging over areas (6 ms) does: 45 dB, of 1280x720 to 682x384.
+        fits = [
+            flag for share, flag in _REDUCED.items() if all(share * size[side] <= self.size[side] for side in (0, 1))
+        ]
+        return np.asarray(cv2.resize(self._decode(number, fits[-1]), size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
-    def _decode(self, number: int, *, halve: bool) -> Picture:
+    def _decode(self, number: int, flag: int) -> Picture:
         name = self._pattern.format(number)
         data = read_limited(self._folder, name, max_bytes=MAX_IMAGE_BYTES)
         where = f"{self._folder.name}/{name}"
@@ -130,7 +139,6 @@ class FootageFrames:
                 f"{where} is {f'{found[0]}x{found[1]} pixels' if found else 'neither JPEG nor PNG'}, avatar.toml says "
                 f"{self._stored_size[0]}x{self._stored_size[1]}; import the avatar again"
             )
-        flag = cv2.IMREAD_REDUCED_COLOR_2 if halve else cv2.IMREAD_COLOR
         try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error as error:
