@@ -5,14 +5,17 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 from webrtc_avatar.audio.window import pad, to_bytes
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2 as messages
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2_grpc as stubs
 
+_LARGE = [("grpc.max_receive_message_length", 50 * 1024 * 1024)]
 SOUND = np.sin(np.arange(640 * 300) / 20).astype(np.float32).reshape(-1, 640) / 2
 
 
@@ -28,7 +31,7 @@ async def running(*flags, **environment):
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         assert line.startswith("webrtc-avatar: gRPC at 127.0.0.1:"), (line, (await process.stderr.read()).decode())
-        async with grpc.aio.insecure_channel(line.split()[-1]) as channel:
+        async with grpc.aio.insecure_channel(line.split()[-1], options=_LARGE) as channel:
             yield process, stubs.OptimizedLipSyncServiceStub(channel)
     finally:
         if process.returncode is None:
@@ -69,6 +72,30 @@ async def test_who_stays_too_long_is_sent_home():
         _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert b"drain timed out" in log
+
+
+def restart_peak(process):
+    Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="POSIX only: the peak is read from /proc")
+async def test_240_frames_take_little_more_memory_than_they_and_their_sound():
+    async with running() as (process, stub):
+        memory = Path(f"/proc/{process.pid}/status")
+
+        def megabytes(name):
+            return next(
+                int(line.split()[1]) / 1024 for line in memory.read_text().splitlines() if line.startswith(name)
+            )
+
+        await stub.GenerateBatchWithAudio(request(32))  # what is made once: threads, buffers of the runtime
+        before = megabytes("VmRSS")
+        restart_peak(process)
+        asked = request(240)
+        answer = await stub.GenerateBatchWithAudio(asked)
+        assert len(answer.responses) == 240
+        carried = (asked.ByteSize() + answer.ByteSize()) / 2**20
+        assert megabytes("VmHWM") - before - carried < 30
 
 
 async def test_settings_that_cannot_be_followed_are_said_in_one_line():

@@ -88,10 +88,15 @@ class Casting:
         if not name:
             installed = ", ".join(info.name for info in self._library.infos())
             raise InvalidRequest(f"model_name is missing; installed: {installed or 'none'}")
+        cast = self._casts.get(name)
+        if cast is not None:
+            # No thread is asked where all is there: that would cost a call of one frame a tenth of its time.
+            loading = self._engine.load(cast.avatar)
+            if loading.done() and loading.exception() is None:
+                return cast
         avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         # Shielded: a caller that goes away must not cancel the load for those who wait beside it.
         model = await asyncio.shield(asyncio.wrap_future(self._engine.load(avatar)))
-        cast = self._casts.get(name)
         if cast is None or cast.avatar is not avatar:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
             counts = cast.counts if cast is not None else Counts()

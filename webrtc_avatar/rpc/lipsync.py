@@ -165,20 +165,33 @@ class LipSync:
             FrameOutOfRange: those features have no such frame.
             EngineFailure: it could not be rendered.
         """
-        if not chunks:
-            frames = self.batch(name, [frame_id], output)
-        else:
+        cast = await self.casting.get(name)
+        fold = cast.painter.fold
+        if chunks:
             if len(chunks) != WINDOW_CHUNKS:
                 raise InvalidAudio(
                     f"one frame hears exactly {WINDOW_CHUNKS} chunks of 40 ms (8 before, its own, 7 after); got {len(chunks)}"
                 )
-            frames = self.batch_with_audio(name, frame_id, 1, chunks, Encoding.FLOAT32, output)
-        async with aclosing(frames):
-            async for frame in frames:
-                if frame.error is not None:
-                    raise frame.error
-                return frame
-        raise EngineFailure(f"frame {frame_id} of avatar {name!r} did not come back")
+            _check_range(frame_id, 1)
+            sound, first_chunk = read_chunks(chunks, Encoding.FLOAT32), frame_id - CHUNKS_BEFORE
+            faces = bulk.frames(
+                self.engine,
+                cast.avatar,
+                sound,
+                first_chunk=first_chunk,
+                windowed=True,
+                first_frame=frame_id,
+                frame_count=1,
+                bases=fold,
+            )
+        else:
+            faces = bulk.features(self.engine, cast.avatar, [frame_id], bases=lambda frame: fold(max(frame, 0)))
+        async with aclosing(faces):
+            face = await anext(faces)
+        frame = await self.finish(cast, face, output)
+        if frame.error is not None:
+            raise frame.error
+        return frame
 
     async def batch(self, name: str, frame_ids: Sequence[int], output: Output) -> AsyncGenerator[Frame, None]:
         """Yield frames in the order of their ids, from the package's own features; one that there is not has an error.
@@ -210,11 +223,7 @@ class LipSync:
             InvalidAvatar: its package or its networks are broken.
         """
         self._check_count(count, "frame_count is")
-        if not 0 <= start <= MAX_FRAME_ID - count:
-            raise InvalidRequest(
-                f"frames are numbered from 0 to {MAX_FRAME_ID}; got {start} as the first of {count} "
-                "(frame 0 hears the chunks -8 to 7: repeat the first chunk for those before the sound)"
-            )
+        _check_range(start, count)
         needed = required_chunks(count)
         if len(chunks) < needed:
             raise InvalidAudio(
@@ -300,4 +309,12 @@ class LipSync:
             queue_ms=1000 * face.wait_s,
             inference_ms=1000 * face.run_s,
             composite_ms=1000 * composite_s,
+        )
+
+
+def _check_range(start: int, count: int) -> None:
+    if not 0 <= start <= MAX_FRAME_ID - count:
+        raise InvalidRequest(
+            f"frames are numbered from 0 to {MAX_FRAME_ID}; got {start} as the first of {count} "
+            "(frame 0 hears the chunks -8 to 7: repeat the first chunk for those before the sound)"
         )
