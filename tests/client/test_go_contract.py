@@ -15,6 +15,9 @@ def described(data):
     found = descriptor_pb2.FileDescriptorProto.FromString(data)
     found.ClearField("options")
     found.ClearField("name")
+    for message in found.message_type:
+        for field in message.field:
+            field.ClearField("json_name")
     return found
 
 
