@@ -15,7 +15,7 @@ import numpy as np
 
 from webrtc_avatar.avatar.footage_frames import Picture
 from webrtc_avatar.avatar.manifest import MANIFEST_NAME
-from webrtc_avatar.avatar.package import AnyAvatar, load_avatar
+from webrtc_avatar.avatar.package import load_avatar
 from webrtc_avatar.errors import AvatarExists, CannotImport
 
 Progress = Callable[[str, int, int], None]
@@ -128,10 +128,6 @@ class Draft:
         if former is not None:
             shutil.rmtree(former.parent)
         return self._place
-
-    def load(self) -> AnyAvatar:
-        """Return the package as it is so far."""
-        return load_avatar(self.folder)
 
 
 def _toml(value: str | int) -> str:
