@@ -137,3 +137,12 @@ def test_hubert_and_wenet_features_have_branches_of_their_own():
             expected = network(torch.from_numpy(image), torch.from_numpy(features)).numpy()
         output = run(whole_graph(arrays, mode), {"image": image, "audio": features})[0]
         np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
+def test_numbers_too_large_for_half_precision_are_noticed():
+    state = generator_arrays(160)
+    large = {**state, "up4.conv.double_conv.0.conv.1.weight": state["up4.conv.double_conv.0.conv.1.weight"] * 3e5}
+    crop, audio = torch.from_numpy(crops(160)), torch.from_numpy(vector_inputs(160)[1][:1])
+    with torch.inference_mode():
+        assert not FoldedSyncTalk2D(large, {}, CPU, torch.float32).overflows(crop, audio)
+        assert FoldedSyncTalk2D(large, {}, CPU, torch.float16).overflows(crop, audio)

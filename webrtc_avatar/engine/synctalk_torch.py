@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from webrtc_avatar.engine.model import Crops, Floats
 from webrtc_avatar.engine.synctalk_onnx import PATIENCE_TURNS
 from webrtc_avatar.errors import InvalidAvatar, InvalidCheckpoint
 from webrtc_avatar.nets.synctalk2d_checkpoint import load_weights
+from webrtc_avatar.nets.synctalk2d_shape import Arrays
 from webrtc_avatar.nets.synctalk2d_torch import FoldedSyncTalk2D, to_tensor
+
+_LOUD = 4.0
+"""Larger than most features are, to see whether float16 can hold what becomes of them."""
+
+log = logging.getLogger(__name__)
 
 _SCRATCH = 16
 """Frames of footage in one call for which no place is left."""
@@ -37,11 +44,10 @@ class TorchNetworks:
         self._stream = torch.cuda.Stream(self._device) if on_cuda else None  # type: ignore[no-untyped-call]
         try:
             generator, encoder = load_weights(files["weights"])
-            self._networks = FoldedSyncTalk2D(generator, encoder, self._device, getattr(torch, precision))
+            with torch.inference_mode(), self._on_stream():
+                maps = self._open(generator, encoder, precision)
         except (InvalidCheckpoint, ValueError) as error:
             raise InvalidAvatar(f"{files['weights'].name}: {error}; import the avatar again") from error
-        with torch.inference_mode(), self._on_stream():
-            maps = self._networks.maps(self._upload([0]))
         self._map_bytes = sum(made.numel() * made.element_size() for made in maps)
         count = min(budget_bytes // self._map_bytes, len(crops))
         self._slots = BaseSlots(count, patience=2 * PATIENCE_TURNS * len(crops))
@@ -69,6 +75,17 @@ class TorchNetworks:
                 maps = [kept.index_select(0, slots) for kept in self._kept]
                 made.append(self._download(self._networks.faces(maps, audio)))
         return [face for part in made for face in part]
+
+    def _open(self, generator: Arrays, encoder: Arrays, precision: str) -> list[torch.Tensor]:
+        """Load the networks and return the maps of the first frame; float16 gives way where its range is too small."""
+        for dtype in (getattr(torch, precision), torch.bfloat16):
+            self._networks = FoldedSyncTalk2D(generator, encoder, self._device, dtype)
+            crop = self._upload([0])
+            loud = torch.full((1, self._networks.shape.audio[0], 16, 16), _LOUD, device=self._device)
+            if dtype != torch.float16 or not self._networks.overflows(crop, loud):
+                break
+            log.warning("this network's numbers are too large for float16; it is run in bfloat16")
+        return self._networks.maps(crop)
 
     def _place(self, bases: Sequence[int]) -> torch.Tensor:
         """Return the places of frames of footage, int64 (batch,), whose maps are there then."""

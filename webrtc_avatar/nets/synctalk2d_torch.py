@@ -22,12 +22,16 @@ class TorchOperations:
         arrays: the network's state.
         device: where it runs.
         dtype: of weights and maps; sums are made in float32 inside a convolution.
+
+    Attributes:
+        watched: where a list, each convolution adds whether all its numbers are finite.
     """
 
     def __init__(self, arrays: Arrays, device: torch.device, dtype: torch.dtype) -> None:
         self._arrays = arrays
         self._device, self._dtype = device, dtype
         self._kernels: dict[tuple[str, int, bool], Kernel] = {}
+        self.watched: list[torch.Tensor] | None = None
 
     def conv(
         self,
@@ -47,7 +51,10 @@ class TorchOperations:
         if kernel is None:
             kernel = self._kernels[key] = self._kernel(conv, norm, inputs, bias)
         weight, offset = kernel
-        return functional.conv2d(x, weight, offset, stride, padding, groups=len(weight) if depthwise else 1)
+        y = functional.conv2d(x, weight, offset, stride, padding, groups=len(weight) if depthwise else 1)
+        if self.watched is not None:
+            self.watched.append(torch.isfinite(y).all())
+        return y
 
     def relu(self, x: torch.Tensor) -> torch.Tensor:
         """Return max(x, 0), in place: nothing uses a convolution's output but its activation."""
@@ -105,6 +112,15 @@ class FoldedSyncTalk2D:
         features = audio.to(self._dtype).contiguous(memory_format=torch.channels_last)
         levels = face(self._generator, self.shape, maps, features) * 255
         return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def overflows(self, crops: torch.Tensor, audio: torch.Tensor) -> bool:
+        """Say whether a number on the way to faces is too large for the weights' type; arguments as above."""
+        self._generator.watched = []
+        try:
+            self.faces(self.maps(crops), audio)
+            return not all(bool(finite) for finite in self._generator.watched)
+        finally:
+            self._generator.watched = None
 
     def rows(self, mel: torch.Tensor) -> torch.Tensor:
         """Return rows of features float32 (batch, 512) of windows of mel float32 (batch, 80, 16)."""
