@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
 
+import av
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -53,13 +55,16 @@ async def speaking(client, speech):
         await peer.aclose()
 
 
+async def metrics(client):
+    async with client.get("/metrics") as response:
+        return await response.text()
+
+
 async def rendered(client):
     """Return how many frames engines have rendered for a media server."""
-    async with client.get("/metrics") as response:
-        text = await response.text()
     return sum(
         sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(await metrics(client))
         for sample in family.samples
         if sample.name == "webrtc_avatar_frames_total" and sample.labels["outcome"] == "rendered"
     )
@@ -69,7 +74,7 @@ async def more_rendered(client, count):
     """Wait until so many more frames have been rendered."""
     begun = await rendered(client)
     async with asyncio.timeout(SOON_S):
-        while await rendered(client) < begun + count:
+        while await rendered(client) < begun + count:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -81,7 +86,7 @@ async def new_pictures(peer, count=40):
 
 
 def lips_move(pictures):
-    """Return how much the mouth's luma changes between pictures, in grey levels, against the cheek beside it."""
+    """Return how much the mouth's luma changes from one picture to the next at most, in grey levels."""
     luma = pictures[:, :512, :512].astype(int)
     return np.abs(np.diff(luma[:, 300:390, 190:320], axis=0)).mean(axis=(1, 2)).max()
 
@@ -113,3 +118,64 @@ async def test_a_session_survives_that_its_engine_is_killed_and_speaks_again_whe
         await more_rendered(client, 50)
         assert lips_move(await new_pictures(peer)) > 3
         assert (await peer.event(type="stats"))["epoch"] == 0
+
+
+async def test_an_engine_that_hangs_is_left_and_another_one_taken(speech):
+    async with contextlib.AsyncExitStack() as stack:
+        both = [await stack.enter_async_context(starting) for starting in (engine(), engine())]
+        flags = [flag for _, address in both for flag in ("--engine", address)]
+        _, client = await stack.enter_async_context(running(*flags, "--no-grpc"))
+        peers = [await stack.enter_async_context(speaking(client, speech)) for _ in range(2)]
+        await more_rendered(client, 50)
+        assert "webrtc_avatar_engine_healthy_workers 2.0" in await metrics(client)
+        both[0][0].send_signal(signal.SIGSTOP)
+        for peer in peers:
+            await peer.event(type="stats")
+        async with asyncio.timeout(SOON_S):
+            while "webrtc_avatar_engine_healthy_workers 1.0" not in await metrics(client):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        for peer in peers:
+            assert lips_move(await new_pictures(peer)) > 3
+
+
+async def test_a_media_server_says_in_one_line_why_it_cannot_use_an_engine(tmp_path):
+    async with engine(WEBRTC_AVATAR_TOKEN="secret") as (_, address):
+        said = await refusal("--engine", address, WEBRTC_AVATAR_ENGINE_TOKEN="wrong")
+        assert f"the engine at {address} refuses the token" in said
+        shutil.copytree("models/iris", tmp_path / "iris", ignore=shutil.ignore_patterns("source"))
+        with (tmp_path / "iris" / "avatar.toml").open("a") as manifest:
+            manifest.write("# not the same\n")
+        another = ("--engine", address, "--avatar-folder", tmp_path)
+        said = await refusal(*another, WEBRTC_AVATAR_ENGINE_TOKEN="secret")
+        assert "holds another avatar 'iris'" in said
+
+
+async def test_a_film_is_rendered_with_faces_from_elsewhere(tmp_path, speech_wav):
+    made = ("render", "--audio", speech_wav, "--duration", "2", "-o", tmp_path / "film.mp4", "--preset", "ultrafast")
+    async with engine() as (_, address):
+        status, said = await run(*made, "--quiet", "--engine", address, "--device", "cuda:7")
+    assert status == 0, said
+    with av.open(str(tmp_path / "film.mp4")) as file:
+        pictures = np.stack([frame.to_ndarray(format="gray") for frame in file.decode(video=0)])
+    assert len(pictures) == 50
+    assert lips_move(pictures) > 3
+
+
+async def run(*command, **environment):
+    """Run a command of ours to its end; return its exit status and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "webrtc_avatar", *command),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **environment},
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), SOON_S)
+    return process.returncode, said.decode()
+
+
+async def refusal(*flags, **environment):
+    """Run `serve`, which is expected to refuse; return its last line."""
+    status, said = await run("serve", "--port", "0", "--no-grpc", *flags, **environment)
+    assert status == 1, said
+    assert "Traceback" not in said
+    return said.splitlines()[-1]

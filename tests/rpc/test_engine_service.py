@@ -213,7 +213,9 @@ async def test_the_same_certificates_serve_as_for_other_calls(start, iris, tmp_p
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
     named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    subprocess.run([*made, *named, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    await asyncio.to_thread(
+        subprocess.run, [*made, *named, "-keyout", key, "-out", cert], check=True, capture_output=True
+    )
     server = await start(grpc_tls_cert=cert, grpc_tls_key=key)
     async with remote(f"localhost:{server.server.port}", engine_tls_ca=cert) as far:
         await loaded(far, iris)
@@ -314,7 +316,9 @@ async def test_bulk_work_goes_on_elsewhere_and_nothing_is_lost(start, engine, ir
     assert_same(faces, await faces_of(engine, iris, np.concatenate([voice] * 3), windowed=True))
 
 
-async def test_live_frames_fail_at_once_and_the_next_ones_are_as_if_nothing_had_happened(start, engine, iris, voice, gate):
+async def test_live_frames_fail_at_once_and_the_next_ones_are_as_if_nothing_had_happened(
+    start, engine, iris, voice, gate
+):
     first, second = await start(), await start()
     async with remote(first, second) as far:
         await loaded(far, iris)

@@ -182,6 +182,7 @@ class RemoteEngine:
             queued_bulk=sum(one.status.queued_bulk for one in here),
             memory_bytes=sum(one.status.memory_bytes for one in here),
             memory_budget_bytes=sum(one.status.memory_budget_bytes for one in here),
+            round_trip_s=max((one.round_trip_s for one in here), default=0.0),
         )
 
     def post(self, work: Callable[..., None], *arguments: object) -> None:

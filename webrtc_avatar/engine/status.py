@@ -92,6 +92,7 @@ class EngineStatus:
         queued_bulk: frames without.
         memory_bytes: what models hold on all devices.
         memory_budget_bytes: what they may hold on each.
+        round_trip_s: how long the way to the engine and back takes, where it is on another machine.
     """
 
     running: bool
@@ -101,6 +102,7 @@ class EngineStatus:
     queued_bulk: int
     memory_bytes: int
     memory_budget_bytes: int
+    round_trip_s: float = 0.0
 
     @property
     def busy(self) -> int:

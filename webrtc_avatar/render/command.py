@@ -52,6 +52,10 @@ def render(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a film that is there.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N [auto].")] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch [auto].")] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="An engine on another machine, in place of one here; may be repeated."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -62,6 +66,7 @@ def render(
             raise InvalidSettings(f"there is no preset {preset!r}; x264 has {', '.join(_PRESETS)}")
         flags: dict[str, Any] = {
             "avatar_folders": avatar_folder or None,
+            "engines": engine or None,
             "device": device,
             "runtime": runtime,
             "log_level": "warning",

@@ -101,6 +101,7 @@ class Session:
         self._listening = False
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
         self._timeline = Timeline(budget_s=self._budget_s())
+        self._failing = False
         self._chunk_count = 0
         self._fed_s = 0.0
         self._ready: deque[Slot] = deque()
@@ -137,9 +138,10 @@ class Session:
 
     def _budget_s(self) -> float:
         """Return the time that a tick gets: as the settings say, or as long as the avatar's model was measured to need."""
-        models = self._engine.status().models
-        call_s = next((model.batch_s.get(1, 0.0) for model in models if model.name == self.avatar_name), 0.0)
-        return max(self._settings.render_budget_ms / 1000, min(_COMPOSE_S + _CALLS * call_s, _LONGEST_BUDGET_S))
+        engine = self._engine.status()
+        call_s = next((model.batch_s.get(1, 0.0) for model in engine.models if model.name == self.avatar_name), 0.0)
+        budget_s = max(self._settings.render_budget_ms / 1000, _COMPOSE_S + _CALLS * call_s) + engine.round_trip_s
+        return min(budget_s, _LONGEST_BUDGET_S)
 
     def start(self) -> None:
         """Set the clock's origin: from here on ticks leave. Calling it again changes nothing."""
@@ -355,11 +357,14 @@ class Session:
         face = slot.face.result() if done and not slot.face.cancelled() else None
         if face is not None and face.crop is not None:
             self._crop, self._weights = face.crop, face.weights
+            self._failing = False
             self.figures.rendered += 1
             return
         if face is not None and face.error is not None:
             self.figures.failed += 1
-            self._emit({"type": "error", "code": face.error.code, "message": face.error.message})
+            if not self._failing:  # told once, however many frames in a row fail
+                self._emit({"type": "error", "code": face.error.code, "message": face.error.message})
+            self._failing = True
             return
         self.figures.held += 1
         self._metrics.frames.labels("held").inc()
