@@ -87,6 +87,13 @@ async def test_a_chunk_of_another_length_is_refused_with_the_numbers(rpc, voice,
         await rpc.stub.GenerateBatchWithAudio(request)
 
 
+async def test_an_extra_chunk_of_another_length_is_refused_too(rpc, voice):
+    request = request_of(voice, count=4)
+    request.audio_chunks.append(bytes(4))
+    async with refused(BAD, "chunk 19", "4 bytes", "2560"):
+        await rpc.stub.GenerateBatchWithAudio(request)
+
+
 async def test_numbers_that_are_no_sound_are_refused(rpc, voice):
     chunks = voice.copy()
     chunks[3, 100] = np.nan

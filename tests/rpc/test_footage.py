@@ -77,11 +77,20 @@ async def test_a_face_alone_is_what_the_frame_has_there(rpc):
         assert np.abs(pixels(face).astype(int) - pixels(whole)[top:bottom, left:right]).max() <= 1
 
 
-async def test_sound_longer_than_the_footage_is_drawn_to_and_fro(rpc, voice):
+async def test_sound_longer_than_the_footage_is_drawn_to_and_fro(rpc, voice, monkeypatch):
+    model = rpc.lipsync.engine.load((await rpc.lipsync.casting.get("painted")).avatar).result()
+    render, bases = model.render, set()
+
+    def watched(jobs):
+        bases.update(job.base for job in jobs)
+        return render(jobs)
+
+    monkeypatch.setattr(model, "render", watched)
     request = request_of(voice[:30], output=KINDS(composition=KINDS.FULL_FRAME))
     request.model_name = "painted"
     frames = (await rpc.stub.GenerateBatchWithAudio(request)).responses
     assert all(frame.success for frame in frames)
+    assert bases == set(range(COUNT))
     for number, base in ((0, 0), (11, 11), (12, 10), (21, 1), (22, 0), (23, 1)):
         assert tuple(frames[number].bounds) == parts.box(base, WIDTH, HEIGHT)
         corner = picture(frames[number].image_data)[:40].astype(int)

@@ -234,7 +234,7 @@ class LipSync:
             log.warning("%d chunks for %d frames, which need %d: the rest is ignored", len(chunks), count, needed)
         cast = await self.casting.get(name)
         started_s = time.monotonic()
-        sound = await self.in_thread(read_chunks, chunks[:needed], encoding)
+        sound = (await self.in_thread(read_chunks, chunks, encoding))[:needed]
         faces = bulk.frames(
             self.engine,
             cast.avatar,

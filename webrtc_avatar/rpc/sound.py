@@ -50,6 +50,7 @@ def read_chunks(chunks: Sequence[bytes], encoding: Encoding) -> list[Samples]:
     Raises:
         InvalidAudio: one has another length than 40 ms, is no Opus, or holds numbers that are no sound; with its place.
     """
+    chunks = list(chunks)  # a message makes the bytes anew each time that it is asked
     if encoding is Encoding.OPUS:
         decoder = _OpusChunks()
         return [decoder.chunk(data, f"chunk {place}") for place, data in enumerate(chunks)]
