@@ -26,11 +26,18 @@ def test_everything_is_found_again_where_everything_fits():
     assert sorted(slots.find(base) for base in range(10)) == list(range(10))
 
 
-def test_footage_that_is_too_long_is_found_as_often_as_its_share_that_fits():
+@pytest.mark.parametrize("callers", [1, 5])
+def test_footage_that_is_too_long_is_found_as_often_as_its_share_that_fits(callers):
     slots = BaseSlots(10, patience=8 * 40)
     _play(slots, _turns(40, 1))
+    # Callers who began at different times play it in turns.
     turns = _turns(40, 4)
-    assert _play(slots, turns) / len(turns) == pytest.approx(10 / 40, abs=0.02)
+    played = [
+        base
+        for together in zip(*(turns[17 * caller :] for caller in range(callers)), strict=False)
+        for base in together
+    ]
+    assert _play(slots, played) / len(played) == pytest.approx(10 / 40, abs=0.02)
 
 
 def test_a_frame_that_nobody_plays_any_more_gives_up_its_place():

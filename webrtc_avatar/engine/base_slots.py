@@ -8,9 +8,9 @@ from collections import OrderedDict
 class BaseSlots:
     """Places for frames of footage. Called from one thread at a time.
 
-    Footage is played to and fro, and what is played in turns defeats replacing what was used least recently: with fewer places
-    than frames, each would be gone before its turn comes. So the first ones stay, until one has not been used for so long
-    that nobody plays it any more.
+    Footage is played to and fro, by callers who began at different times. With fewer places than frames, replacing what was used
+    least recently lets frames go just before their turn comes again. So the first ones stay, which finds as large a share as there
+    are places, until one has not been used for so long that nobody plays it any more.
 
     Args:
         count: places.
