@@ -157,7 +157,7 @@ def engine(
     runtime: Annotated[str | None, typer.Option(help="auto, onnx, torch or tensorrt [auto].")] = None,
     engine_threads: Annotated[int | None, typer.Option(help="Threads of one model call on a CPU [1].")] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="Most frames in one model call [16].")] = None,
-    rpc_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [2].")] = None,
+    rpc_threads: Annotated[int | None, typer.Option(help="Threads that compose and encode [half the cores].")] = None,
     drain_timeout_s: Annotated[float | None, typer.Option(help="How long SIGTERM waits for calls [20].")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,

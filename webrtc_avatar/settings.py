@@ -56,7 +56,12 @@ class Settings(BaseSettings):
     rpc_max_message_bytes: int = Field(
         50 * 1024 * 1024, ge=64 * 1024, description="largest message of a lip-sync call, either way"
     )
-    rpc_threads: int = Field(2, ge=1, le=64, description="threads that compose and encode pictures for lip-sync calls")
+    rpc_threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="threads that compose and encode pictures for lip-sync calls. None: half the cores, 2 to 16",
+    )
     avatar: str = Field("iris", description="the avatar of those who name none")
     avatar_folders: list[Path] = Field(
         default_factory=list, description="more folders with avatar packages, searched first"

@@ -195,6 +195,7 @@ async def test_more_calls_than_may_run_are_refused(start, voice, gate):
     rpc = await start(rpc_max_calls=2)
     calls = [rpc.stub.GenerateBatchWithAudio(request_of(voice, count=1)) for _ in range(2)]
     await until(lambda: rpc.lipsync.calls == 2)
+    assert rpc.lipsync._metrics.registry.get_sample_value("webrtc_avatar_lipsync_calls") == 2
     async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 2 calls", "rpc_max_calls"):
         await rpc.stub.GenerateBatchWithAudio(request_of(voice, count=1))
     gate.open()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,6 @@ EXTRA_CHUNKS_ALLOWED = 10
 """More chunks than this beyond those needed are worth a warning (seed: "excessive audio chunks")."""
 
 MAX_FRAME_ID = 2**31 - 1
-_PICTURES_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,9 @@ class LipSync:
         self.engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._pool = ThreadPoolExecutor(settings.rpc_threads, thread_name_prefix="rpc")
+        threads = settings.rpc_threads or _half_the_cores()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rpc")
+        self._ahead = 4 * threads
         self._calls = 0
         self._draining = False
         self._idle = asyncio.Event()
@@ -148,11 +150,13 @@ class LipSync:
                 "raise rpc_max_calls on the server"
             )
         self._calls += 1
+        self._metrics.lipsync_calls.set(self._calls)
         self._idle.clear()
         try:
             yield
         finally:
             self._calls -= 1
+            self._metrics.lipsync_calls.set(self._calls)
             if not self._calls:
                 self._idle.set()
 
@@ -273,7 +277,7 @@ class LipSync:
             )
 
     def _pictures(self, cast: Cast, faces: AsyncGenerator[Face, None], output: Output) -> AsyncGenerator[Frame, None]:
-        return in_order(faces, lambda face: self.finish(cast, face, output), ahead=_PICTURES_AHEAD)
+        return in_order(faces, lambda face: self.finish(cast, face, output), ahead=self._ahead)
 
     def _draw(self, cast: Cast, face: Face, output: Output) -> Frame:
         """Return the picture of a face; an error of one frame is the frame's own."""
@@ -310,6 +314,10 @@ class LipSync:
             inference_ms=1000 * face.run_s,
             composite_ms=1000 * composite_s,
         )
+
+
+def _half_the_cores() -> int:
+    return min(max((os.cpu_count() or 1) // 2, 2), 16)
 
 
 def _check_range(start: int, count: int) -> None:
