@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
@@ -44,10 +43,9 @@ def status_of(error: AvatarServerError) -> grpc.StatusCode:
 
 
 async def answered(context: grpc.aio.ServicerContext, answer: Awaitable[Answer]) -> Answer:
-    """Return an answer within the call's deadline, or abort the call with the error's status."""
+    """Return an answer, or abort the call with the error's status; at the call's deadline gRPC itself cancels it."""
     try:
-        async with asyncio.timeout(context.time_remaining()):
-            return await answer
+        return await answer
     except Exception as error:
         await _abort(context, error)
 
@@ -55,9 +53,9 @@ async def answered(context: grpc.aio.ServicerContext, answer: Awaitable[Answer])
 async def streamed(
     context: grpc.aio.ServicerContext, answers: AsyncGenerator[Answer, None]
 ) -> AsyncGenerator[Answer, None]:
-    """Yield answers within the call's deadline, and abort the call with the status of an error; closes `answers`."""
+    """Yield answers, and abort the call with the status of an error; closes `answers`."""
     try:
-        async with asyncio.timeout(context.time_remaining()), aclosing(answers):
+        async with aclosing(answers):
             async for answer in answers:
                 yield answer
     except Exception as error:
@@ -70,10 +68,6 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> NoRetur
         level = logging.ERROR if status is grpc.StatusCode.INTERNAL else logging.INFO
         log.log(level, "call refused: %s", error.message, extra={"status": status.name, "code": error.code})
         await context.abort(status, error.message, ((CODE_KEY, error.code),))
-    if isinstance(error, TimeoutError):
-        await context.abort(
-            grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline has passed; what waited was dropped"
-        )
     log.error("call failed", exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
     raise AssertionError("abort returned")
