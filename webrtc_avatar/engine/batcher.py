@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from webrtc_avatar.engine.capacity import Capacity, kept_most
@@ -55,7 +57,7 @@ class Batch:
 @dataclass(slots=True)
 class _Queue:
     live: list[Request] = field(default_factory=list)
-    bulk: list[Request] = field(default_factory=list)
+    bulk: deque[Request] = field(default_factory=deque)
     oldest_live_s: float = math.inf
     newest_bulk_s: float = -math.inf
     bulk_served_s: float = -math.inf
@@ -75,27 +77,38 @@ class Batcher:
 
     def lengths(self, loaded: Loaded | None = None) -> tuple[int, int]:
         """Return how many live and bulk requests wait, of one model or of all."""
-        queues = list(self._queues.values()) if loaded is None else [self._queues.get(loaded, _Queue())]
-        waiting = sum(len(requests) for requests in self._for_device.values()) if loaded is None else 0
-        return sum(len(queue.live) for queue in queues), sum(len(queue.bulk) for queue in queues) + waiting
+        live = bulk = 0
+        for each, queue in self._queues.items():
+            if loaded is None or each is loaded:
+                live += len(queue.live)
+                bulk += len(queue.bulk)
+        return live, bulk + (sum(map(len, self._for_device.values())) if loaded is None else 0)
 
     def add(self, request: Request) -> None:
         """Queue a request under its source's model."""
         self._sequence += 1
         request.sequence = self._sequence
-        self.put_back(request)
-        queue = self._queues[request.source.loaded]
+        queue = self._queue(request)
         if request.is_bulk:
+            queue.bulk.append(request)
             queue.newest_bulk_s = request.submitted_s
-
-    def put_back(self, request: Request) -> None:
-        """Queue a request again, in its old place, after a call that failed."""
-        queue = self._queues.setdefault(request.source.loaded, _Queue())
-        if request.is_bulk:
-            heapq.heappush(queue.bulk, request)
         else:
-            heapq.heappush(queue.live, request)
-            queue.oldest_live_s = min(queue.oldest_live_s, request.submitted_s)
+            _push_live(queue, request)
+
+    def put_back(self, requests: Sequence[Request]) -> None:
+        """Queue requests again, in their old places, after a call that failed."""
+        for request in reversed(requests):
+            if request.is_bulk:
+                self._queue(request).bulk.appendleft(request)
+            else:
+                _push_live(self._queue(request), request)
+
+    def _queue(self, request: Request) -> _Queue:
+        loaded = request.source.loaded
+        queue = self._queues.get(loaded)
+        if queue is None:
+            queue = self._queues[loaded] = _Queue()
+        return queue
 
     def put_aside(self, request: Request, device: int) -> None:
         """Queue a request for one device alone, where it is next."""
@@ -108,9 +121,10 @@ class Batcher:
     def shun(self, device: int, until_s: float) -> None:
         """Give a device nothing that another one can do, for a while; what was put aside for it goes to the others."""
         self._sick_until_s[device] = until_s
-        for request in self._for_device.pop(device, []):
+        requests = sorted(self._for_device.pop(device, []))
+        for request in requests:
             request.aside = False
-            self.put_back(request)
+        self.put_back(requests)
 
     def is_sick(self, device: int, now_s: float) -> bool:
         """Say whether a device is being shunned."""
@@ -123,7 +137,7 @@ class Batcher:
     def forget(self, loaded: Loaded) -> list[Request]:
         """Drop the queue of a model that is no longer loaded, and return what was in it."""
         queue = self._queues.pop(loaded, _Queue())
-        return queue.live + queue.bulk
+        return [*queue.live, *queue.bulk]
 
     def take(self, now_s: float, device: int) -> Batch:
         """Remove and return what a device is to do now; stale requests vanish.
@@ -213,11 +227,11 @@ class Batcher:
         requests: list[Request] = []
         while queue.bulk and len(requests) < count:
             if queue.bulk[0].is_stale:
-                heapq.heappop(queue.bulk)
+                queue.bulk.popleft()
                 continue
             if queue.bulk[0].alone and (requests or with_others):
                 break
-            requests.append(heapq.heappop(queue.bulk))
+            requests.append(queue.bulk.popleft())
             if requests[0].alone:
                 break
         if requests:
@@ -263,6 +277,11 @@ class Batcher:
         return min(times, default=None)
 
 
+def _push_live(queue: _Queue, request: Request) -> None:
+    heapq.heappush(queue.live, request)
+    queue.oldest_live_s = min(queue.oldest_live_s, request.submitted_s)
+
+
 def _starved_s(queue: _Queue) -> float:
     """Return when the bulk frames of a queue will have waited long enough."""
     return max(queue.bulk_served_s, queue.bulk[0].submitted_s) + STARVED_S
@@ -278,7 +297,7 @@ def _clean(queue: _Queue, now_s: float, late: list[Request]) -> None:
     if not live:
         queue.oldest_live_s = math.inf
     while bulk and bulk[0].is_stale:
-        heapq.heappop(bulk)
+        bulk.popleft()
 
 
 def _worth_it(requests: list[Request], capacity: Capacity, now_s: float, late: list[Request]) -> list[Request]:

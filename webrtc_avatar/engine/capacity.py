@@ -9,6 +9,8 @@ _RISE, _FALL = 0.2, 0.5
 """Share of a measurement's difference that a cost follows: whatever disturbs a call makes it longer, never shorter."""
 _OUTLIER = 2.0
 """A call that took longer than so many times the usual tells more about the machine than about the batch's size."""
+_NEWS = 0.1
+"""A measurement that differs by less from what is known does not change which size is cheapest."""
 _LOAD_FALL = 0.1
 _MOST_LOAD = 8.0
 _EQUAL = 1.05
@@ -53,7 +55,8 @@ class Capacity:
             else:
                 share = _FALL if run_s < known_s else _RISE
                 self._run_s[frames] = known_s + share * (min(run_s, _OUTLIER * known_s) - known_s)
-            self._full = None
+            if known_s is None or abs(run_s - known_s) > _NEWS * known_s:
+                self._full = None
         if usual_s > 0:
             slower = min(max(run_s / usual_s, 1.0), _MOST_LOAD)
             self._load = slower if slower > self._load else self._load + _LOAD_FALL * (slower - self._load)
@@ -94,10 +97,16 @@ class Capacity:
 
         At least 1, whatever it takes: a frame is what cannot be divided.
         """
+        self._choices += 1
+        explores = self._choices % _EXPLORE_EVERY == 0
+        if explores:
+            self._full = None  # many small changes may have made a large one
+        full = self.full
+        if available >= full and not explores and self.predict(full) <= within_s:
+            return full
         sizes = [size for size in self.sizes(available) if size == 1 or self.predict(size) <= within_s]
         chosen = self._cheapest(sizes)
-        self._choices += 1
-        if self._choices % _EXPLORE_EVERY == 0 and chosen != sizes[-1]:
+        if explores and chosen != sizes[-1]:
             return sizes[sizes.index(chosen) + 1]
         return chosen
 

@@ -40,7 +40,9 @@ class Engine:
         """Take the settings; `runtime`, or `runtimes` for several devices, overrides what they would choose."""
         self._settings = settings
         self._runtimes = runtimes if runtimes is not None else None if runtime is None else [runtime]
-        self._executor = Executor(max_wait_s=settings.max_wait_ms / 1000, metrics=metrics)
+        self._executor = Executor(
+            max_wait_s=settings.max_wait_ms / 1000, metrics=metrics, max_batch_size=settings.max_batch_size
+        )
         self._residency = Residency(
             budget_bytes=settings.model_memory_mb * 1_000_000,
             max_batch_size=settings.max_batch_size,

@@ -9,6 +9,8 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 
+from prometheus_client import Histogram
+
 from webrtc_avatar.engine.batcher import Batch, Batcher
 from webrtc_avatar.engine.faults import Fault, fault_of, free_memory
 from webrtc_avatar.engine.loaded import Loaded, Place
@@ -59,8 +61,8 @@ class _Worker:
 class Executor:
     """One queue, and a thread for each device that takes from it what is loaded there."""
 
-    def __init__(self, *, max_wait_s: float, metrics: Metrics) -> None:
-        """Take how long a frame may wait for company."""
+    def __init__(self, *, max_wait_s: float, metrics: Metrics, max_batch_size: int = 16) -> None:
+        """Take how long a frame may wait for company, and the largest batch."""
         self._changed = threading.Condition(threading.Lock())
         self._batcher = Batcher(max_wait_s=max_wait_s)
         self._live: deque[Source] = deque()
@@ -68,10 +70,12 @@ class Executor:
         self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
         self._workers: list[_Worker] = []
         self._has_ear = False
+        self._max_batch_size = max_batch_size
         self._stopped = False
         self._metrics = metrics
         self._wait = metrics.stage_wait.labels("engine")
         self._run = metrics.stage_run.labels("engine")
+        self._sizes: dict[str, Histogram] = {}
         self._outcomes = {name: metrics.frames.labels(name) for name in ("rendered", "failed", "dropped")}
 
     def start(self, devices: Sequence[str]) -> None:
@@ -178,7 +182,7 @@ class Executor:
         while not self._stopped:
             if hears and self._live:
                 return self._live.popleft(), None
-            if hears and self._bulk and (rendered or worker.number == _EAR):
+            if hears and self._bulk and (rendered or worker.number == _EAR or self._lacks_bulk()):
                 return self._bulk.popleft(), None
             wake_s = None
             if worker.number != _EAR:
@@ -190,6 +194,11 @@ class Executor:
                     return self._bulk.popleft(), None
             self._changed.wait(None if wake_s is None else max(0.0, wake_s - time.monotonic()))
         return None, None
+
+    def _lacks_bulk(self) -> bool:
+        """Say whether bulk sound should be heard first, since no live frame waits and a batch would not be full."""
+        live, bulk = self._batcher.lengths()
+        return live == 0 and bulk < self._max_batch_size
 
     def _hear(self, source: Source) -> None:
         requests: list[Request] = []
@@ -241,7 +250,10 @@ class Executor:
             worker.tally.add(started_s, run_s, requests)
         self._deliver(requests, rendered, started_s, run_s)
         self._run.observe(run_s)
-        self._metrics.batch_size.labels(requests[0].source.loaded.name).observe(len(requests))
+        name = requests[0].source.loaded.name
+        if name not in self._sizes:
+            self._sizes[name] = self._metrics.batch_size.labels(name)
+        self._sizes[name].observe(len(requests))
 
     def _deliver(self, requests: list[Request], rendered: Sequence[Rendered], started_s: float, run_s: float) -> None:
         """Give every source its faces of a call, together: waking whoever waits for them costs more than making them."""
@@ -274,8 +286,7 @@ class Executor:
             for request in requests:
                 request.tries += 1
             again = self._worth_a_try(worker, place, requests, fault, error)
-            for request in again:
-                self._batcher.put_back(request)
+            self._batcher.put_back(again)
             failed = [request for request in requests if request not in again and not request.aside]
             self._notify()
         self._tell(fault, requests, error)
@@ -309,7 +320,7 @@ class Executor:
         if requests[0].tries < _TRIES[fault] and not (others and fault is Fault.FRAME):
             return requests
         for request in hopeful:
-            request.refused.add(worker.number)
+            request.refused |= {worker.number}
             fresh = [number for number in others if number not in request.refused]
             if fresh:
                 request.alone = request.aside = True

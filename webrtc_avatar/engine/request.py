@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +71,7 @@ class Request:
     alone: bool = False
     aside: bool = False
     tries: int = 0
-    refused: set[int] = field(default_factory=set)
+    refused: frozenset[int] = frozenset()
 
     def __lt__(self, other: Request) -> bool:
         if self.deadline_s == other.deadline_s:
