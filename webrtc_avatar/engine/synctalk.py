@@ -39,15 +39,11 @@ _MAX_ENCODED = 64
 
 
 class Networks(Protocol):
-    """Both networks on one device.
-
-    Attributes:
-        memory_bytes: what they keep of the footage at most.
-    """
+    """Both networks on one device."""
 
     @property
     def memory_bytes(self) -> int:
-        """What is kept of the footage."""
+        """Weights, and what is kept of the footage at most."""
 
     def rows(self, mel: Floats) -> Floats:
         """Return features float32 (batch, 512) of windows of mel float32 (batch, 80, 16)."""
@@ -79,7 +75,7 @@ class SyncTalkModel:
         self._features = read_features(avatar)
         self._silence = silent_row()
         self._networks = _open_and_try(avatar, runtime)
-        self.memory_bytes = self._networks.memory_bytes + sum(path.stat().st_size for path in spec.files.values())
+        self.memory_bytes = self._networks.memory_bytes
 
     def track(self, *, first_chunk: int = 0, windowed: bool = False) -> SyncTalkTrack:
         """Return a new track; see `Model.track`."""

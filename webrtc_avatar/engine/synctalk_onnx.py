@@ -32,6 +32,7 @@ class SplitNetworks:
         self._image = runtime.load(files["image"], "synctalk2d_image")
         self._face = runtime.load(files["face"], "synctalk2d_face")
         self._audio = runtime.load(files["audio"], "synctalk2d_audio")
+        self._weight_bytes = sum(files[name].stat().st_size for name in ("image", "face", "audio"))
         maps = self._make(0)
         self._map_bytes = sum(kept.nbytes for kept in maps.values())
         count = min(budget_bytes // self._map_bytes, len(crops))
@@ -40,8 +41,8 @@ class SplitNetworks:
 
     @property
     def memory_bytes(self) -> int:
-        """What is kept of the footage at most."""
-        return self._slots.count * self._map_bytes
+        """Weights, and what is kept of the footage at most."""
+        return self._weight_bytes + self._slots.count * self._map_bytes
 
     def rows(self, mel: Floats) -> Floats:
         """Return features float32 (batch, 512) of windows of mel float32 (batch, 80, 16)."""
@@ -80,11 +81,10 @@ class WholeNetworks:
         mask: float32 (s, s), 0 where the generator must not see the footage.
     """
 
-    memory_bytes = 0
-
     def __init__(self, runtime: Runtime, files: Mapping[str, Path], crops: Crops, mask: Floats) -> None:
         self._crops = crops
         self._mask = mask
+        self.memory_bytes = sum(files[name].stat().st_size for name in ("generator", "audio"))
         self._generator = runtime.load(files["generator"], "onnx_generator")
         self._audio = runtime.load(files["audio"], "onnx_audio_encoder")
         shapes = _inputs(self._generator)

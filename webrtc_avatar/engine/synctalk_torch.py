@@ -48,6 +48,7 @@ class TorchNetworks:
                 maps = self._open(generator, encoder, precision)
         except (InvalidCheckpoint, ValueError) as error:
             raise InvalidAvatar(f"{files['weights'].name}: {error}; import the avatar again") from error
+        self._weight_bytes = files["weights"].stat().st_size
         self._map_bytes = sum(made.numel() * made.element_size() for made in maps)
         count = min(budget_bytes // self._map_bytes, len(crops))
         self._slots = BaseSlots(count, patience=2 * PATIENCE_TURNS * len(crops))
@@ -55,8 +56,8 @@ class TorchNetworks:
 
     @property
     def memory_bytes(self) -> int:
-        """What is kept of the footage."""
-        return (self._slots.count + _SCRATCH) * self._map_bytes
+        """Weights, and what is kept of the footage."""
+        return self._weight_bytes + (self._slots.count + _SCRATCH) * self._map_bytes
 
     @torch.inference_mode()
     def rows(self, mel: Floats) -> Floats:

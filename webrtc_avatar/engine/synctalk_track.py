@@ -25,8 +25,8 @@ class Row:
     """One row of features, encoded when a frame is rendered that needs it.
 
     Attributes:
-        mel: float32 (16, 80), what the encoder hears; None once it has answered.
-        features: float32 (512,), its answer; None before.
+        mel: float32 (16, 80), what the encoder hears; None where the features were given.
+        features: float32 (512,), its answer; None before. Two devices' threads may both write it, and write the same.
     """
 
     __slots__ = ("features", "mel")
