@@ -85,10 +85,10 @@ def make_video_package(folder: Path, *, count: int = COUNT, size: int = 328) -> 
     return folder
 
 
-def write_video(path: Path, pictures, *, codec: str = "libx264") -> None:
+def write_video(path: Path, pictures, *, movflags: str = "") -> None:
     """Write an MP4 at 25 pictures a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options={"crf": "8", "bf": "0"})
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "8", "bf": "0"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, 25)
         for image in pictures:

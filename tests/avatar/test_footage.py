@@ -161,6 +161,14 @@ def test_faces_whose_header_is_longer_than_the_file_are_refused(avatar, data):
         load_avatar(avatar.folder)
 
 
+def test_tensors_that_overlap_are_refused(tmp_path):
+    entries = {name: {"dtype": "U8", "shape": [16], "data_offsets": [0, 16]} for name in ("faces", "boxes")}
+    header = json.dumps(entries).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 32)
+    with pytest.raises(InvalidAvatar, match="needs 16 bytes from 16 on"):
+        read_tensors(tmp_path, "x.safetensors")
+
+
 def test_faces_that_are_cut_short_are_refused(avatar):
     path = avatar.folder / "faces.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])

@@ -175,7 +175,16 @@ def without_its_tail(path):
 
 
 def other_file(path):
-    path.write_text("ffconcat version 1.0\nfile /etc/hostname\n")
+    """A list of videos, which FFmpeg would follow."""
+    path.rename(path.with_name("other.mp4"))
+    path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+
+
+def lost_its_end(path):
+    """The index first, whole, and behind it not all of the pictures."""
+    frames = [parts.picture(number) for number in range(6)]
+    parts.write_video(path, frames, movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-400])
 
 
 @pytest.mark.parametrize(
@@ -185,6 +194,7 @@ def other_file(path):
         (without_its_tail, "full_body_video.mp4 is damaged or cut short"),
         (lambda path: parts.write_video(path, [np.zeros((64, 5000, 3), np.uint8)]), "claims pictures of 5000x64"),
         (other_file, "is not a readable MP4 file"),
+        (lost_its_end, "full_body_video.mp4 is damaged or cut short"),
         (lambda path: path.write_bytes(b""), "has 0 bytes"),
         (lambda path: path.write_bytes(b"\0" * 5000), "is not a readable MP4 file"),
         (lambda path: path.unlink(), "has no full_body_video.mp4"),

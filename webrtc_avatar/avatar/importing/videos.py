@@ -89,12 +89,19 @@ class Video:
             raise self._damaged(f"it has {count} pictures, its header says {self.claimed_frames}")
 
     def count(self) -> int:
-        """Return how many pictures it holds, without decoding them."""
+        """Return how many pictures it holds, without decoding them.
+
+        Raises:
+            CannotImport: fewer than its header says.
+        """
         try:
             with self._open() as container:
-                return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
+                found = sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
         except av.FFmpegError as error:
             raise self._damaged(str(error.strerror)) from error
+        if found < self.claimed_frames:
+            raise self._damaged(f"it has {found} pictures, its header says {self.claimed_frames}")
+        return found
 
     def _damaged(self, what: str) -> CannotImport:
         return CannotImport(f"{self._where} is damaged or cut short ({what}); copy it again")
@@ -109,6 +116,6 @@ class Video:
         if not container.streams.video:
             container.close()
             raise CannotImport(f"{self._where} has no picture; put the video itself there")
-        options = {"err_detect": "explode", "max_pixels": str(MAX_IMAGE_PX * MAX_IMAGE_PX)}
+        options = {"max_pixels": str(MAX_IMAGE_PX * MAX_IMAGE_PX)}
         container.streams.video[0].codec_context.options = options
         return container
