@@ -63,7 +63,11 @@ class Track(Protocol):
 
 
 class Model(Protocol):
-    """What the engine calls, on its threads.
+    """What the engine calls, on its threads; there is one for each device that holds it.
+
+    A model's `render` is called by one thread at a time. Two copies may render frames of one track at the same time, so what a
+    context keeps must be in host memory, and filling it in twice must do no harm. A model may tell what it holds on its device as
+    `memory_bytes`; the sizes of its networks' files count otherwise.
 
     Attributes:
         chunks_before: chunks before a frame's own that reach it.
