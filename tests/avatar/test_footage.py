@@ -50,6 +50,7 @@ def test_the_library_lists_footage_beside_drawn_avatars_and_loads_it(avatar):
 def test_frames_of_odd_size_lose_their_last_row_and_column(tmp_path):
     avatar = parts.make_footage(tmp_path / "odd", width=161, height=121)
     assert (avatar.width, avatar.height) == (160, 120)
+    assert Library([tmp_path], shipped=False).infos()[0].width == 160
     assert np.array_equal(avatar.frame(2), parts.picture(2, 161, 121)[:120, :160])
 
 
@@ -80,7 +81,8 @@ def test_decoded_frames_are_kept_within_the_budget_and_the_oldest_goes_first():
     cache.get(("owner", 9), lambda: np.zeros(3000, np.uint8))
     assert cache.used_bytes == 2000
     cache.forget("owner")
-    assert cache.used_bytes == 0
+    cache.get(("other", 0), lambda: np.zeros(10, np.uint8))
+    assert cache.used_bytes == 10
 
 
 @pytest.mark.parametrize(

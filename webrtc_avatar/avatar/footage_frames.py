@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class FrameCache:
         self._lock = threading.Lock()
         self._pictures: OrderedDict[tuple[Hashable, ...], Picture] = OrderedDict()
         self._bytes = 0
+        self._left: deque[Hashable] = deque()
 
     @property
     def used_bytes(self) -> int:
@@ -50,6 +51,8 @@ class FrameCache:
     def get(self, key: tuple[Hashable, ...], make: Callable[[], Picture]) -> Picture:
         """Return the picture of a key, made where it is not kept; not to be written to."""
         with self._lock:
+            while self._left:
+                self._drop(self._left.popleft())
             known = self._pictures.get(key)
             if known is not None:
                 self._pictures.move_to_end(key)
@@ -65,10 +68,12 @@ class FrameCache:
         return picture
 
     def forget(self, owner: Hashable) -> None:
-        """Give up every picture whose key begins with `owner`."""
-        with self._lock:
-            for key in [key for key in self._pictures if key[0] == owner]:
-                self._bytes -= self._pictures.pop(key).nbytes
+        """Give up every picture whose key begins with `owner`, at the next `get`: the garbage collector calls this anywhere."""
+        self._left.append(owner)
+
+    def _drop(self, owner: Hashable) -> None:
+        for key in [key for key in self._pictures if key[0] == owner]:
+            self._bytes -= self._pictures.pop(key).nbytes
 
 
 CACHE = FrameCache()

@@ -42,7 +42,8 @@ class AvatarInfo:
         """Return what a manifest tells."""
         if isinstance(manifest, FootageManifest):
             footage = manifest.footage
-            return cls(manifest.name, manifest.title, "footage", footage.width, footage.height, footage.frame_count)
+            width, height = footage.width - footage.width % 2, footage.height - footage.height % 2
+            return cls(manifest.name, manifest.title, "footage", width, height, footage.frame_count)
         return cls(manifest.name, manifest.title, "drawn", manifest.frame_size, manifest.frame_size, 0)
 
 
