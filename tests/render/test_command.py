@@ -36,6 +36,7 @@ def test_render_makes_a_film_and_says_how_fast(tmp_path, speech_wav):
         (["--audio", "SPEECH", "-o", "film.mp4", "--avatar", "nobody"], 2, "'nobody'"),
         (["--audio", "SPEECH", "-o", "film.mp4", "--preset", "best"], 2, "no preset 'best'; x264 has ultrafast"),
         (["--audio", "SPEECH", "-o", "film.mp4", "--start", "90"], 2, "nothing begins at 90.00 s"),
+        (["--audio", "SPEECH", "-o", "film.mp4", "--frame-px", "513"], 2, "513 pixels cannot be encoded; give an even"),
         (["--audio", "SPEECH"], 2, "--output"),
     ],
 )

@@ -22,6 +22,7 @@ from webrtc_avatar.avatar.compose import Picture
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
+from webrtc_avatar.errors import InvalidSettings
 from webrtc_avatar.render.mp4 import Mp4
 from webrtc_avatar.render.performance import Performance
 from webrtc_avatar.render.sound import Moment, film_rate, length_s, moments
@@ -62,8 +63,8 @@ class Script:
     lead_out_s: float = 0.0
     seed: int = 0
     frame_px: int | None = None
-    crf: int = 18
-    preset: str = "fast"
+    crf: int = 17
+    preset: str = "veryfast"
     overwrite: bool = False
 
 
@@ -107,9 +108,12 @@ async def render(
     Raises:
         UnreadableSound: the sound file holds none.
         CannotWrite: the film cannot be written; nothing of it is left.
+        InvalidSettings: an odd number of pixels.
         InvalidAvatar: the avatar's pictures or networks cannot be used.
         EngineFailure: the engine stopped.
     """
+    if script.frame_px is not None and script.frame_px % 2:
+        raise InvalidSettings(f"frames of {script.frame_px} pixels cannot be encoded; give an even number, such as 512")
     started_s = time.monotonic()
     cv2.setNumThreads(1)
     with (

@@ -34,7 +34,7 @@ class Mp4:
         path: the film; its folder exists.
         rate_hz: of the sound.
         channels: of the sound, 1 or 2.
-        crf: quality of the picture, 0 to 51: 18 cannot be told from the original, each 6 more halve the bits.
+        crf: quality of the picture, 0 to 51: each 6 more halve the bits; 17 cannot be told from the original.
         preset: x264's, how much work goes into small files.
         overwrite: replace a file that is there.
 
@@ -43,7 +43,14 @@ class Mp4:
     """
 
     def __init__(
-        self, path: Path, *, rate_hz: int, channels: int, crf: int = 18, preset: str = "fast", overwrite: bool = False
+        self,
+        path: Path,
+        *,
+        rate_hz: int,
+        channels: int,
+        crf: int = 17,
+        preset: str = "veryfast",
+        overwrite: bool = False,
     ) -> None:
         self.path = path
         self._check(overwrite)
