@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from tests.rpc.conftest import picture, refused, request_of
 from webrtc_avatar.avatar.library import default_folders
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2 as messages
+from webrtc_avatar.rpc.casting import Casting
 
 BAD = grpc.StatusCode.INVALID_ARGUMENT
 NONE = grpc.StatusCode.NOT_FOUND
@@ -163,12 +166,20 @@ async def test_an_unknown_model_is_not_found_wherever_it_is_asked_for(rpc, metho
         await getattr(rpc.stub, method)(request_type())
 
 
-async def test_a_caller_that_goes_away_does_not_end_the_loading_for_others(start, folder):
-    rpc = await start(folders=[folder])
-    put(folder, "sam")
-    first = load(rpc, package_name="sam")
-    first = asyncio.ensure_future(first)
-    second = asyncio.ensure_future(load(rpc, package_name="sam"))
-    await asyncio.sleep(0.02)
-    first.cancel()
-    assert (await second).success
+async def test_a_caller_that_goes_away_does_not_end_the_loading_for_others(library):
+    loading, asked = Future(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(_avatar):
+        loop.call_soon_threadsafe(asked.set)
+        return loading
+
+    with ThreadPoolExecutor(1) as pool:
+        casting = Casting(library, SimpleNamespace(load=load), pool)
+        first, second = [asyncio.create_task(casting.get("iris")) for _ in range(2)]
+        await asked.wait()
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        loading.set_result(SimpleNamespace(chunks_before=15, chunks_after=1))
+        assert (await second).chunks_after == 1
