@@ -14,12 +14,21 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.avatar import footage_parts as parts
 from tests.rpc.conftest import until
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.engine import bulk
 from webrtc_avatar.engine.fingerprint import content_fingerprint
 from webrtc_avatar.engine.remote import RemoteEngine
-from webrtc_avatar.errors import AvatarMismatch, EngineLost, InvalidSettings, NoFeatures, Unauthorized, UnknownAvatar
+from webrtc_avatar.errors import (
+    AvatarMismatch,
+    EngineLost,
+    FrameOutOfRange,
+    InvalidSettings,
+    NoFeatures,
+    Unauthorized,
+    UnknownAvatar,
+)
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc import engine_pb2 as messages
 from webrtc_avatar.rpc import engine_pb2_grpc
@@ -36,7 +45,8 @@ async def remote(*servers, **settings):
     engine = RemoteEngine(Settings(engines=addresses, **settings), Metrics())
     engine.start()
     try:
-        yield engine
+        async with asyncio.timeout(3 * SOON_S):
+            yield engine
     finally:
         engine.close()
         await asyncio.gather(*engine._tasks)
@@ -314,6 +324,48 @@ async def test_bulk_work_goes_on_elsewhere_and_nothing_is_lost(start, engine, ir
                 busy = first if first.server._engine_service.streams else second
                 await busy.server.aclose()
     assert_same(faces, await faces_of(engine, iris, np.concatenate([voice] * 3), windowed=True))
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("avatars")
+    parts.make_footage(folder / "painted", count=12, width=320, height=240)
+    return folder
+
+
+async def test_footage_keeps_its_bases_and_its_place_on_the_grid_of_spectra(start, engine, footage, voice, monkeypatch):
+    begun, open_stream = [], engine.open
+    monkeypatch.setattr(
+        engine, "open", lambda *args, **given: begun.append(given.get("first_chunk")) or open_stream(*args, **given)
+    )
+    library = Library([footage], shipped=False)
+    painted = library.get("painted")
+    first, second = await start(folders=[footage]), await start(folders=[footage])
+    async with remote(first, second) as far:
+        await loaded(far, painted)
+        await until(lambda: all("painted" in one.models for one in far._connections))
+        asked = [face async for face in bulk.features(far, painted, [7, 99, 3, 3], bases=[1, 1, 2, 5])]
+        near = [face async for face in bulk.features(engine, painted, [7, 99, 3, 3], bases=[1, 1, 2, 5])]
+        assert [type(face.error) for face in asked] == [type(None), FrameOutOfRange, type(None), type(None)]
+        assert all(
+            np.array_equal(face.crop, other.crop)
+            for face, other in zip(asked, near, strict=True)
+            if face.crop is not None
+        )
+        live = Live(far, painted)
+        for chunk in voice[:52]:
+            live.say(chunk, ask=False)
+        await until(lambda: first.server._engine_service.streams + second.server._engine_service.streams == 1)
+        busy = first if first.server._engine_service.streams else second
+        await busy.server.aclose()
+        await until(lambda: live.stream._caller._link is None)
+        live.say(voice[52])
+        face = await live.face()
+        heard = live.stream._caller._heard_by_a_frame
+    assert begun[-2:] == [0, 53 - heard]
+    expected = await faces_of(engine, painted, voice, bases=int)
+    assert face.index == 52 - painted.model.chunks_after
+    assert np.abs(face.crop.astype(int) - expected[face.index].crop).max() <= 1
 
 
 async def test_live_frames_fail_at_once_and_the_next_ones_are_as_if_nothing_had_happened(
