@@ -65,5 +65,6 @@ async def test_an_avatar_has_a_poster(server):
 async def test_the_page_learns_what_there_is(server):
     config = await (await server.client.get("/api/config")).json()
     assert config["default_avatar"] == "iris"
-    assert {"name": "iris", "title": "Iris", "size": 512} in config["avatars"]
+    iris = {"name": "iris", "title": "Iris", "kind": "drawn", "width": 512, "height": 512, "frame_count": 0}
+    assert iris in config["avatars"]
     assert config["ice_servers"] == []
