@@ -83,7 +83,10 @@ class Settings(BaseSettings):
         default_factory=list, description="STUN and TURN servers; none: nothing waits for any"
     )
 
-    frame_px: _FramePx = Field(512, description="width and height of the video in pixels, 512 or 720")
+    frame_px: _FramePx = Field(
+        512,
+        description="width and height of the video in pixels, 512 or 720; of footage, the side of a square of as many pixels",
+    )
     video_bitrate_bps: int = Field(1_200_000, ge=50_000, description="upper bound of the video bitrate per codec")
     video_min_bitrate_bps: int = Field(150_000, ge=20_000, description="the bitrate never falls below this")
     video_codecs: tuple[Literal["VP8", "H264"], ...] = Field(("VP8", "H264"), description="offered, best first")
