@@ -34,7 +34,7 @@ def test_frames_are_the_originals_from_the_first_to_the_last(folders, kind, runt
     original = published(kind)
     model = SyncTalkModel(make_avatar(folders[kind], kind), RUNTIMES[runtime])
     contexts = contexts_of(model.track(), chunks(original.sound))
-    wanted = range(19) if runtime == "onnx" else sorted(original.outputs)
+    wanted = range(19) if (kind, runtime) == (160, "onnx") else sorted(original.outputs)
     jobs = [Job(contexts[number], original.order[number]) for number in wanted]
     for number, rendered in zip(wanted, model.render(jobs), strict=True):
         face = paste(rendered.crop, original.boxes[original.order[number]])
@@ -102,18 +102,17 @@ def test_what_is_kept_of_the_footage_changes_no_frame(avatar, pieces, runtime):
     context = contexts_of(SyncTalkModel(avatar, RUNTIMES["onnx"]).track(), pieces)[8]
     jobs = [Job(context, base) for base in (0, 3, 5)]
     crops = {}
-    for megabytes in (0, 20, 512):
+    for megabytes in (0, 20):
         device = OnnxRuntime(threads=1) if runtime == "onnx" else TorchRuntime("cpu", threads=1)
         device.base_cache_mb = megabytes
         model = SyncTalkModel(avatar, device)
         crops[megabytes] = [[made.crop for made in model.render(jobs)] for _ in range(2)]
     for again in range(2):
-        for megabytes in (0, 20):
-            for one, other in zip(crops[megabytes][again], crops[512][0], strict=True):
-                assert np.abs(one.astype(int) - other).max() <= 1
+        for one, other in zip(crops[20][again], crops[0][again], strict=True):
+            assert np.abs(one.astype(int) - other).max() <= 1
     # Of five frames of footage to and fro, the fifth is the third again.
-    assert np.array_equal(crops[512][0][1], crops[512][0][2])
-    assert not np.array_equal(crops[512][0][0], crops[512][0][1])
+    assert np.array_equal(crops[20][0][1], crops[20][0][2])
+    assert not np.array_equal(crops[20][0][0], crops[20][0][1])
 
 
 def test_the_border_of_a_crop_is_the_footages_and_the_footage_stays_as_it_is(avatar, model, pieces):
@@ -173,8 +172,8 @@ def test_too_few_chunks_for_a_row_are_refused(folders):
         SyncTalkModel(make_avatar(folders[160], 160, chunks_before=3, chunks_after=2), RUNTIMES["onnx"])
 
 
-@pytest.mark.parametrize("fixed", [False, True])
-def test_a_generator_that_came_as_onnx_gives_the_same_faces(folders, tmp_path, model, pieces, fixed):
+@pytest.mark.parametrize(("fixed", "runtime"), [(False, "onnx"), (True, "torch")])
+def test_a_generator_that_came_as_onnx_gives_the_same_faces(folders, tmp_path, model, pieces, fixed, runtime):
     state, encoder = generator_arrays(160), encoder_arrays()
     files = {"generator": tmp_path / "generator.onnx", "audio": tmp_path / "encoder.onnx"}
     files["generator"].write_bytes(whole_graph(state))
@@ -188,7 +187,6 @@ def test_a_generator_that_came_as_onnx_gives_the_same_faces(folders, tmp_path, m
     contexts = contexts_of(model.track(), pieces)
     expected = model.render([Job(contexts[9], 1)])[0].crop
     other = make_avatar(folders[160], 160, kind="onnx_generator", files=files)
-    for runtime in RUNTIMES.values():
-        whole = SyncTalkModel(other, runtime)
-        fresh = contexts_of(whole.track(), pieces)
-        assert np.abs(whole.render([Job(fresh[9], 1)])[0].crop.astype(int) - expected).max() <= 1
+    whole = SyncTalkModel(other, RUNTIMES[runtime])
+    fresh = contexts_of(whole.track(), pieces)
+    assert np.abs(whole.render([Job(fresh[9], 1)])[0].crop.astype(int) - expected).max() <= 1
