@@ -187,11 +187,10 @@ class EngineFailure(AvatarServerError):
     status = 500
 
 
-class EngineLost(AvatarServerError):
+class EngineLost(ServerFull):
     """An engine on another machine cannot be reached, or went away while it was asked."""
 
     code = "engine_lost"
-    status = 503
 
 
 class AvatarMismatch(AvatarServerError):

@@ -60,6 +60,11 @@ async def metrics(client):
         return await response.text()
 
 
+async def readiness(client):
+    async with client.get("/ready") as response:
+        return response.status, (await response.json())["status"]
+
+
 async def rendered(client):
     """Return how many frames engines have rendered for a media server."""
     return sum(
@@ -114,10 +119,12 @@ async def test_a_session_survives_that_its_engine_is_killed_and_speaks_again_whe
         assert await rendered(client) <= before + 1
         error = await peer.event(type="error")
         assert error["code"] == "engine_lost"
+        assert (await readiness(client)) == (503, "no engine")
         await stack.enter_async_context(engine(port))
         await more_rendered(client, 50)
         assert lips_move(await new_pictures(peer)) > 3
         assert (await peer.event(type="stats"))["epoch"] == 0
+        assert (await readiness(client)) == (200, "ready")
 
 
 async def test_an_engine_that_hangs_is_left_and_another_one_taken(speech):

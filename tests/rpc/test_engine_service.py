@@ -362,7 +362,7 @@ async def test_footage_keeps_its_bases_and_its_place_on_the_grid_of_spectra(star
         live.say(voice[52])
         face = await live.face()
         heard = live.stream._caller._heard_by_a_frame
-    assert begun[-2:] == [0, 53 - heard]
+    assert begun[-2:] == [0, 52 - heard]
     expected = await faces_of(engine, painted, voice, bases=int)
     assert face.index == 52 - painted.model.chunks_after
     assert np.abs(face.crop.astype(int) - expected[face.index].crop).max() <= 1

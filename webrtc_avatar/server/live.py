@@ -189,6 +189,11 @@ class LiveSessions:
         """Whether nobody is taken in any more."""
         return self._manager.draining
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether anything renders."""
+        return self._manager.has_engine
+
     def __iter__(self) -> Iterator[LiveSession]:
         """Iterate over those that are open, oldest first."""
         return iter(list(self._live.values()))

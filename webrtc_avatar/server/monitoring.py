@@ -22,6 +22,8 @@ async def ready(request: web.Request) -> web.Response:
     """Answer 200 while a new session would be taken, else 503."""
     if request.app[LIVE].draining:
         return web.json_response({"status": "draining"}, status=503, headers={"Retry-After": "5"})
+    if not request.app[LIVE].has_engine:
+        return web.json_response({"status": "no engine"}, status=503, headers={"Retry-After": "5"})
     return web.json_response({"status": "ready"})
 
 

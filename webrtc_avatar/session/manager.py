@@ -53,6 +53,11 @@ class SessionManager:
         """Whether the server takes nobody in any more."""
         return self._draining
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether anything renders: false while all engines are elsewhere and none is well."""
+        return bool(self._engine.status().workers)
+
     def sessions(self) -> list[Session]:
         """Return the sessions that are open, oldest first."""
         return list(self._sessions.values())
