@@ -134,7 +134,7 @@ class Rpc:
     async def quiet(self):
         """Wait until no call is under way."""
         async with asyncio.timeout(20):
-            await self.lipsync._idle.wait()
+            await self.lipsync.until_idle()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ async def test_a_message_of_nearly_50_mb_is_taken(rpc):
     assert (await rpc.stub.GenerateBatchWithAudio(request)).responses[0].success
 
 
-async def test_a_cancelled_call_stops_costing_at_once(rpc, voice, gate):
+async def test_a_cancelled_call_stops_costing_at_once(rpc, voice, gate, engine):
     call = rpc.stub.GenerateBatchWithAudio(request_of(voice, count=60))
     await asyncio.to_thread(gate.entered.wait, 10)
     call.cancel()
@@ -148,6 +148,7 @@ async def test_a_cancelled_call_stops_costing_at_once(rpc, voice, gate):
     alone = request_of(voice, count=1)
     assert (await rpc.stub.GenerateBatchWithAudio(alone)).responses[0].success
     assert gate.frames <= 16 + 1
+    await until(lambda: engine.status().queued_bulk == 0)
 
 
 async def test_a_call_past_its_deadline_stops_costing(rpc, voice, gate):

@@ -244,7 +244,7 @@ async def held(server, monkeypatch):
 
 async def quiet(server):
     async with asyncio.timeout(20):
-        await server.client.app[LIPSYNC]._idle.wait()
+        await server.client.app[LIPSYNC].until_idle()
 
 
 async def busy(server, count):

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from webrtc_avatar.audio.chunk import CHUNKS_AFTER, CHUNKS_BEFORE, Samples
 from webrtc_avatar.engine import AnyStream, Face
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
+from webrtc_avatar.rpc.frame import Frame
 from webrtc_avatar.rpc.images import Output
-from webrtc_avatar.rpc.lipsync import Frame, LipSync
+from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.sound import Cutter, Encoding
 
 MAX_BACKLOG_CHUNKS = 1_500

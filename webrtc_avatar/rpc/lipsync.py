@@ -13,17 +13,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from webrtc_avatar.audio.chunk import CHUNKS_BEFORE, WINDOW_CHUNKS
 from webrtc_avatar.audio.window import Savings, required_chunks
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.painter import Bounds
 from webrtc_avatar.engine import AnyEngine, Face, bulk
 from webrtc_avatar.errors import (
-    AvatarServerError,
-    EngineFailure,
     InvalidAudio,
     InvalidRequest,
     NoFeatures,
@@ -32,7 +28,8 @@ from webrtc_avatar.errors import (
 )
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.casting import Cast, Casting
-from webrtc_avatar.rpc.images import Composition, Output, encode, face_of
+from webrtc_avatar.rpc.frame import Frame, draw
+from webrtc_avatar.rpc.images import Output
 from webrtc_avatar.rpc.pipeline import in_order
 from webrtc_avatar.rpc.sound import Encoding, read_chunks
 from webrtc_avatar.settings import Settings
@@ -45,40 +42,6 @@ EXTRA_CHUNKS_ALLOWED = 10
 """More chunks than this beyond those needed are worth a warning (seed: "excessive audio chunks")."""
 
 MAX_FRAME_ID = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame, or why there is none.
-
-    Attributes:
-        frame_id: its number.
-        image: as `Output` says; empty where there is an error.
-        bounds: where the face is in the whole frame.
-        width: of `image` in pixels.
-        height: of `image` in pixels.
-        batch_size: frames in the model call that made it.
-        queue_ms: time before that call.
-        inference_ms: time of that call.
-        composite_ms: time of drawing and encoding.
-        error: why it failed.
-    """
-
-    frame_id: int
-    image: bytes = b""
-    bounds: Bounds = (0, 0, 0, 0)
-    width: int = 0
-    height: int = 0
-    batch_size: int = 0
-    queue_ms: float = 0.0
-    inference_ms: float = 0.0
-    composite_ms: float = 0.0
-    error: AvatarServerError | None = None
-
-    @property
-    def processing_ms(self) -> float:
-        """Time from when it could be rendered to when it was encoded, but for waiting for an encoder."""
-        return self.queue_ms + self.inference_ms + self.composite_ms
 
 
 class LipSync:
@@ -127,6 +90,10 @@ class LipSync:
     async def drain(self) -> None:
         """Take no calls any more and wait until those under way have ended."""
         self._draining = True
+        await self.until_idle()
+
+    async def until_idle(self) -> None:
+        """Wait until no call is under way."""
         await self._idle.wait()
 
     def close(self) -> None:
@@ -263,7 +230,10 @@ class LipSync:
     async def finish(self, cast: Cast, face: Face, output: Output) -> Frame:
         """Return the picture of a face, drawn and encoded on a thread."""
         cast.counts.add(face)
-        return await self.in_thread(self._draw, cast, face, output)
+        frame = await self.in_thread(draw, cast, face, output)
+        if frame.error is None:
+            self._metrics.stage_run.labels("compose_call").observe(frame.composite_ms / 1000)
+        return frame
 
     async def in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Return what `work` returns, from one of the service's threads."""
@@ -278,42 +248,6 @@ class LipSync:
 
     def _pictures(self, cast: Cast, faces: AsyncGenerator[Face, None], output: Output) -> AsyncGenerator[Frame, None]:
         return in_order(faces, lambda face: self.finish(cast, face, output), ahead=self._ahead)
-
-    def _draw(self, cast: Cast, face: Face, output: Output) -> Frame:
-        """Return the picture of a face; an error of one frame is the frame's own."""
-        if face.late:
-            error: AvatarServerError = EngineFailure(f"frame {face.index} was not rendered in time: the server is busy")
-            return Frame(face.index, error=error)
-        if face.error is not None or face.crop is None:
-            return Frame(face.index, error=face.error or EngineFailure(f"frame {face.index} was not rendered"))
-        started_s = time.perf_counter()
-        painter = cast.painter
-        try:
-            base = painter.fold(face.index)
-            picture, bounds = painter.paint(base, face.crop), painter.bounds(base)
-            width, height = painter.width, painter.height
-            if output.composition is Composition.FACE_ONLY:
-                picture = face_of(picture, painter.layout, bounds)
-                width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
-            image = encode(picture, painter.layout, output)
-        except AvatarServerError as failure:
-            return Frame(face.index, error=failure)
-        except Exception as failure:  # one frame's picture must not take the others with it
-            log.exception("frame %d could not be drawn", face.index)
-            return Frame(face.index, error=EngineFailure(f"frame {face.index} could not be drawn: {failure}"))
-        composite_s = time.perf_counter() - started_s
-        self._metrics.stage_run.labels("compose_call").observe(composite_s)
-        return Frame(
-            face.index,
-            image,
-            bounds,
-            width,
-            height,
-            batch_size=face.batch_size,
-            queue_ms=1000 * face.wait_s,
-            inference_ms=1000 * face.run_s,
-            composite_ms=1000 * composite_s,
-        )
 
 
 def _half_the_cores() -> int:

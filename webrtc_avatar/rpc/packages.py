@@ -15,7 +15,7 @@ from webrtc_avatar.avatar.painter import Bounds
 from webrtc_avatar.errors import FrameOutOfRange, InvalidRequest, UnknownAvatar
 from webrtc_avatar.rpc.casting import Cast, Casting, Counts
 from webrtc_avatar.rpc.images import Output, encode
-from webrtc_avatar.rpc.lipsync import Frame, LipSync
+from webrtc_avatar.rpc.lipsync import LipSync
 
 Fields = dict[str, Any]
 
@@ -151,26 +151,6 @@ class Packages:
             "loaded_models": len(self._casting.loaded()),
             "uptime_seconds": int(self._lipsync.uptime_s),
         }
-
-
-def frame_fields(frame: Frame) -> Fields:
-    """Return a frame's fields but for its image."""
-    fields: Fields = {
-        "success": frame.error is None,
-        "frame_id": frame.frame_id,
-        "processing_time_ms": round(frame.processing_ms),
-        "bounds": list(frame.bounds),
-        "width": frame.width,
-        "height": frame.height,
-        "queue_time_ms": frame.queue_ms,
-        "inference_time_ms": frame.inference_ms,
-        "composite_time_ms": frame.composite_ms,
-        "batch_size": frame.batch_size,
-    }
-    if frame.error is not None:
-        fields["error"] = frame.error.message
-        fields["bounds"] = []
-    return fields
 
 
 def _footage(cast: Cast, base: int, video_type: str) -> bytes:

@@ -13,9 +13,10 @@ from webrtc_avatar.errors import AvatarServerError, ResponseTooLarge
 from webrtc_avatar.rpc import optimized_lipsyncsrv_pb2 as messages
 from webrtc_avatar.rpc.audio_stream import AudioMessage, stream_audio
 from webrtc_avatar.rpc.errors import answered, streamed
+from webrtc_avatar.rpc.frame import Frame, frame_fields
 from webrtc_avatar.rpc.images import Composition, Output
-from webrtc_avatar.rpc.lipsync import Frame, LipSync
-from webrtc_avatar.rpc.packages import Packages, frame_fields
+from webrtc_avatar.rpc.lipsync import LipSync
+from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.pipeline import in_order
 from webrtc_avatar.rpc.sound import Encoding
 

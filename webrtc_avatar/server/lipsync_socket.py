@@ -17,8 +17,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from webrtc_avatar.errors import AvatarServerError, Forbidden, InvalidRequest, ServerFull, Unauthorized
 from webrtc_avatar.rpc.audio_stream import AudioMessage, stream_audio
 from webrtc_avatar.rpc.errors import status_of
-from webrtc_avatar.rpc.lipsync import Frame, LipSync
-from webrtc_avatar.rpc.packages import Packages, frame_fields
+from webrtc_avatar.rpc.frame import Frame, frame_fields
+from webrtc_avatar.rpc.lipsync import LipSync
+from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.sound import Encoding
 from webrtc_avatar.server import lipsync_messages as messages
 from webrtc_avatar.server.lipsync_messages import Fields
