@@ -73,7 +73,7 @@ class TorchNetworks:
             for first in range(0, len(bases), _SCRATCH):
                 slots = self._place(bases[first : first + _SCRATCH])
                 audio = to_tensor(features[first : first + _SCRATCH], self._device)
-                maps = [kept.index_select(0, slots) for kept in self._kept]
+                maps = [kept.index_select(0, slots).permute(0, 3, 1, 2) for kept in self._kept]
                 made.append(self._download(self._networks.faces(maps, audio)))
         return [face for part in made for face in part]
 
@@ -106,7 +106,7 @@ class TorchNetworks:
             try:
                 maps = self._networks.maps(self._upload(missing))
                 for kept, new in zip(self._kept, maps, strict=True):
-                    kept.index_copy_(0, places, new)
+                    kept.index_copy_(0, places, new.permute(0, 2, 3, 1))
             except Exception:
                 self._slots.clear()  # places that were promised hold nothing
                 raise
@@ -127,9 +127,9 @@ class TorchNetworks:
         return host.numpy()
 
     def _empty(self, like: torch.Tensor, count: int) -> torch.Tensor:
-        return torch.empty(
-            (count, *like.shape[1:]), dtype=like.dtype, device=self._device, memory_format=torch.channels_last
-        )
+        """Return room for maps, (count, h, w, channels): what is selected from channels-last maps would not be such any more."""
+        _, channels, height, width = like.shape
+        return torch.empty((count, height, width, channels), dtype=like.dtype, device=self._device)
 
     def _on_stream(self) -> torch.cuda.StreamContext:
         """Return a context in which work goes to the model's own stream, where the device has streams."""
