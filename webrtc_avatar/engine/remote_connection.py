@@ -30,6 +30,8 @@ _BACKOFF_S, _MOST_BACKOFF_S = 0.1, 2.0
 _REFUSED_S = 1.0
 """An engine that refused a stream gets no other one for so long."""
 _RECENT_PROBES = 16
+_CUT_OFF = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+"""How calls end, depending on the moment, when the process at the other end dies."""
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -149,11 +151,13 @@ class Connection:
             )
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return EngineLost(f"the server at {self.address} is no engine of this version; update both sides")
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return EngineLost(
                 f"no engine answers at {self.address} ({error.details()}); start `webrtc-avatar engine` there, and check "
                 "address, firewall and TLS"
             )
+        if error.code() in _CUT_OFF:
+            return EngineLost(f"the engine at {self.address} went away: {error.code().name} {error.details()}")
         return EngineFailure(f"the engine at {self.address} failed: {error.code().name} {error.details()}")
 
     async def aclose(self) -> None:
