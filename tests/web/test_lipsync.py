@@ -35,6 +35,12 @@ const all = async (frames) => { const made = []; for await (const frame of frame
 """
 
 
+@pytest.fixture(scope="module")
+def short_wav(speech_folder: Path) -> Path:
+    """The shortest recording, 3.3 s."""
+    return speech_folder / "sense_and_sensibility_01_austen_64kb-0930.wav"
+
+
 @pytest.fixture
 def tab(browser: Browser, server: Server) -> Iterator[Page]:
     """The page, open; a script error in it fails the test."""
@@ -72,22 +78,24 @@ def mouth(page: Page) -> list[int]:
     return pixels
 
 
-def moves(page: Page) -> float:
-    """Return how much the mouth changes over a second."""
-    seen = []
-    for _ in range(10):
-        seen.append(mouth(page))
+def wait_for_lips(page: Page) -> None:
+    """Wait until the mouth moves from one look to the next."""
+    before = mouth(page)
+    for _ in range(LIMIT_MS // 100):
         page.wait_for_timeout(100)
-    return float(np.abs(np.diff(np.array(seen, float), axis=0)).mean(axis=1).max())
+        now = mouth(page)
+        if any(before) and np.abs(np.subtract(now, before, dtype=float)).mean() > 2:
+            return
+        before = now
+    pytest.fail("the mouth does not move")
 
 
-def test_a_recording_is_drawn_while_it_is_heard_and_then_all_is_still(tab: Page, speech_wav: Path) -> None:
+def test_a_recording_is_drawn_while_it_is_heard_and_then_all_is_still(tab: Page, short_wav: Path) -> None:
     expect(tab.locator("#poster")).to_have_js_property("complete", True)
-    tab.locator("#recording").set_input_files(speech_wav)
+    tab.locator("#recording").set_input_files(short_wav)
+    expect(tab.locator("#status")).to_contain_text(f"Playing {short_wav.name}", timeout=LIMIT_MS)
+    wait_for_lips(tab)
     expect(tab.locator("#rate")).to_have_text(re.compile(r"\d"), timeout=LIMIT_MS)
-    expect(tab.locator("#status")).to_contain_text(speech_wav.name)
-    assert moves(tab) > 2
-    assert 20 < float(tab.locator("#rate").inner_text()) < 30
     tab.wait_for_selector("body[data-phase=still]", timeout=LIMIT_MS)
     expect(tab.locator("#notice")).to_be_hidden()
 
@@ -95,7 +103,7 @@ def test_a_recording_is_drawn_while_it_is_heard_and_then_all_is_still(tab: Page,
 def test_the_microphone_is_drawn_some_tenths_of_a_second_behind_the_voice(tab: Page) -> None:
     tab.get_by_role("button", name="Speak to it").click()
     expect(tab.locator("#lag")).to_have_text(re.compile("ms$"), timeout=LIMIT_MS)
-    assert moves(tab) > 2
+    wait_for_lips(tab)
     assert int(tab.locator("#lag").inner_text().removesuffix(" ms")) >= 200, "a frame waits for 7 chunks, 280 ms"
     tab.get_by_role("button", name="Stop").click()
     expect(tab.get_by_role("button", name="Speak to it")).to_be_visible()
@@ -108,9 +116,9 @@ def test_a_file_without_sound_is_told_in_words(tab: Page, tmp_path: Path) -> Non
     expect(tab.get_by_role("button", name="Speak to it")).to_be_enabled()
 
 
-def test_an_avatar_that_is_not_there_is_told_in_words(tab: Page, server: Server, speech_wav: Path) -> None:
+def test_an_avatar_that_is_not_there_is_told_in_words(tab: Page, server: Server, short_wav: Path) -> None:
     tab.goto(f"{server.url}lipsync.html?avatar=nobody")
-    tab.locator("#recording").set_input_files(speech_wav)
+    tab.locator("#recording").set_input_files(short_wav)
     expect(tab.get_by_role("alert")).to_contain_text("This avatar is not installed here", timeout=LIMIT_MS)
 
 
@@ -210,7 +218,7 @@ def test_what_the_server_refuses_is_an_error_with_its_words(sdk) -> None:
     assert again == ["iris"]
 
 
-def test_files_and_microphones_of_any_rate_become_16_khz(sdk, speech_wav: Path) -> None:
+def test_files_and_microphones_of_any_rate_become_16_khz(sdk, short_wav: Path) -> None:
     code = """const at = (rate, count) => Float32Array.from({ length: count }, (_, n) => Math.sin(2 * Math.PI * 440 * n / rate));
       const results = [];
       for (const rate of [8000, 16000, 44100, 48000]) {
@@ -222,8 +230,8 @@ def test_files_and_microphones_of_any_rate_become_16_khz(sdk, speech_wav: Path) 
         results.push([parts.length, worst]);
       }
       return [results, (await sdk.decode(Uint8Array.from(data).buffer)).length];"""
-    results, length = sdk(code, list(speech_wav.read_bytes()))
+    results, length = sdk(code, list(short_wav.read_bytes()))
     for count, worst in results:
         assert 15_900 <= count <= 16_000
         assert worst < 0.02
-    assert length == (speech_wav.stat().st_size - 44) // 2
+    assert length == (short_wav.stat().st_size - 44) // 2

@@ -74,7 +74,7 @@ class AsyncLipSyncClient:
         *,
         token: str | None = None,
         tls: bool | Path | str = False,
-        timeout_s: float = 120.0,
+        timeout_s: float = 300.0,
         retries: int = 5,
         frames_a_call: int = FRAMES_A_CALL,
         calls_at_a_time: int = CALLS_AT_A_TIME,
