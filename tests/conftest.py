@@ -9,7 +9,8 @@ import pytest
 
 from tests.system_parts import SPEECH_FOLDER, SYSTEM_PARTS, packages
 
-os.environ.setdefault("WEBRTC_AVATAR_GRPC_PORT", "0")  # servers of tests, in processes of their own too, must not collide
+# Servers of tests, in processes of their own as well, must not collide.
+os.environ.setdefault("WEBRTC_AVATAR_GRPC_PORT", "0")
 
 _MAY_SKIP = ("raised by the client only", "POSIX only")
 """Reasons for which a test may be left out everywhere."""

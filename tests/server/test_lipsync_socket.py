@@ -288,12 +288,14 @@ async def test_one_socket_has_32_calls_at_most(server, caller, voice, held):
 
 async def test_without_the_token_nobody_gets_in(start, voice):
     server = await start(token="open sesame")
-    for options in ({}, {"headers": {"Authorization": "Bearer nonsense"}}):
+    for value in ("", "Bearer nonsense", "open sesame", "Bearer", "Basic open sesame"):
+        options = {"headers": {"Authorization": value}} if value else {}
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await server.client.ws_connect("/ws/lipsync", **options)
         assert refused.value.status == 401
     response = await server.client.get("/ws/lipsync?access_token=open")
     assert (response.status, (await response.json())["error"]["code"]) == (401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
     for place, options in (
         ("/ws/lipsync", {"headers": {"Authorization": "Bearer open sesame"}}),
         ("/ws/lipsync?access_token=open%20sesame", {"origin": "https://elsewhere.example"}),

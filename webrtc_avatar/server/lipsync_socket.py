@@ -74,8 +74,9 @@ def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packag
 def _check_caller(request: web.Request, token: str | None) -> None:
     """Ask for the token, or without one for this server's own pages: browsers let any site's page open a socket."""
     if token is not None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        given = given or request.query.get("access_token", "")
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = request.query.get("access_token", "")
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Unauthorized(
                 "this server asks for its token: send the header Authorization: Bearer TOKEN, or ?access_token=TOKEN"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from webrtc_avatar.errors import AvatarServerError, ServerFull
+from webrtc_avatar.errors import AvatarServerError, ServerFull, Unauthorized
 from webrtc_avatar.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ _CODES = {
 def error_response(error: AvatarServerError) -> web.Response:
     """Return the JSON answer of a typed error; a full server says when to come again."""
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, ServerFull) else {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return _json_error(error.status, error.code, error.message, headers)
 
 
