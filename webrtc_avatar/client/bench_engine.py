@@ -35,7 +35,9 @@ _BASES = 16
 _NOISE_CHUNKS = 64
 _SHARED = 8
 """Callers, and frames of the one call that they are compared with."""
-_LEAST_REPEATS = 12
+_ROUNDS = 16
+"""What is compared takes turns so often in the time given, and `_LEAST_ROUNDS` times where a model is too slow for that."""
+_LEAST_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +222,14 @@ def _throughput(engine: Engine, avatar: AnyAvatar, model: _Prepared, batch: int,
     bare = model.bare(batch)
     bare()
     call_s = _time(bare)
-    calls = max(2, math.ceil(seconds / _LEAST_REPEATS / 3 / call_s))
+    calls = max(1, round(seconds / _ROUNDS / call_s))
     bare_s: list[float] = []
     asked_s: list[float] = []
     network: list[_Spent] = []
     through: list[_Spent] = []
     sound: list[float] = []
     sizes: list[int] = []
-    for _ in range(_LEAST_REPEATS):
+    for _ in _rounds(4 * seconds):
         start = _Spent.now()
         bare_s += [_time(bare) for _ in range(calls)]
         network.append(_Spent.since(start))
@@ -237,7 +239,7 @@ def _throughput(engine: Engine, avatar: AnyAvatar, model: _Prepared, batch: int,
         through.append(_Spent.since(start))
         sizes += model.calls
         sound.append(asyncio.run(_heard(engine, avatar, calls * batch)) / (calls * batch))
-        asked_s += [_asked(engine, avatar, batch) for _ in range(max(2, calls // 4))]
+        asked_s += [_asked(engine, avatar, batch) for _ in range(max(1, calls // 4))]
     return Throughput(
         avatar=avatar.name,
         batch=batch,
@@ -258,8 +260,7 @@ def _shared(engine: Engine, avatar: AnyAvatar, seconds: float) -> Shared:
     one_s: list[float] = []
     eight_s: list[float] = []
     _asked(engine, avatar, _SHARED)
-    ends_s = time.perf_counter() + seconds
-    while len(one_s) < _LEAST_REPEATS or time.perf_counter() < ends_s:
+    for _ in _rounds(seconds):
         one_s.append(_asked(engine, avatar, _SHARED))
         eight_s.append(_asked(engine, avatar, _SHARED, callers=_SHARED))
     return Shared(
@@ -338,6 +339,15 @@ def _asked(engine: Engine, avatar: AnyAvatar, frames: int, *, callers: int = 1) 
     if failed:
         raise failed[0]
     return took_s
+
+
+def _rounds(seconds: float) -> Iterator[int]:
+    """Count rounds until the time is over, at least a few."""
+    ends_s = time.perf_counter() + seconds
+    for number in itertools.count():
+        if number >= _LEAST_ROUNDS and time.perf_counter() >= ends_s:
+            return
+        yield number
 
 
 async def _heard(engine: Engine, avatar: AnyAvatar, frames: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 
-_RISE, _FALL = 0.2, 0.5
+_RISE, _FALL = 0.1, 0.5
 """Share of a measurement's difference that a cost follows: whatever disturbs a call makes it longer, never shorter."""
 _OUTLIER = 2.0
 """A call that took longer than so many times the usual tells more about the machine than about the batch's size."""
@@ -13,7 +13,7 @@ _NEWS = 0.1
 """A measurement that differs by less from what is known does not change which size is cheapest."""
 _LOAD_FALL = 0.1
 _MOST_LOAD = 8.0
-_EQUAL = 1.05
+_EQUAL = 1.1
 """Costs a frame that differ by less count as equal, and then the larger batch is taken: it costs the engine less."""
 _THRIFT = 1.3
 _EXPLORE_EVERY = 32
