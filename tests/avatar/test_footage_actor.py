@@ -9,7 +9,7 @@ from webrtc_avatar.avatar.compose import bgr, i420
 from webrtc_avatar.avatar.footage_actor import HOLD_FRAMES, FootageActor, fitted
 from webrtc_avatar.avatar.footage_painter import FootagePainter
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.errors import InvalidAvatar
+from webrtc_avatar.errors import EngineFailure, InvalidAvatar
 
 
 @pytest.fixture
@@ -34,37 +34,55 @@ def test_while_nobody_speaks_the_footage_plays_to_and_fro(avatar):
     assert actor.pose is None
 
 
-def test_a_face_is_put_into_the_frame_of_its_tick(avatar):
-    actor, painter = FootageActor(avatar), FootagePainter(avatar)
-    for tick, base in ((3, 3), (7, 3), (8, 2)):
+def shown(avatar, base, face, share=1.0):
+    """A frame with a share of a face in it and the rest as it was filmed, I420."""
+    filmed = np.asarray(avatar.faces[base])
+    return i420(FootagePainter(avatar).paint(base, cv2.addWeighted(face, share, filmed, 1 - share, 0)))
+
+
+def test_faces_fade_in_and_are_put_into_the_frames_of_their_ticks(avatar):
+    actor = FootageActor(avatar)
+    for tick, base, share in ((3, 3, 0.5), (4, 4, 1.0), (7, 3, 1.0), (8, 2, 1.0)):
         face = crop(tick * 20)
-        assert np.array_equal(actor.draw(tick, face), i420(painter.paint(base, face)))
-    assert actor.mouth_share == 1
+        assert np.array_equal(actor.draw(tick, face), shown(avatar, base, face, share))
+        assert actor.mouth_share == share
+
+
+def test_after_speech_the_last_face_fades_and_the_footage_is_as_it_was_filmed(avatar):
+    actor = FootageActor(avatar)
+    face = crop()
+    actor.draw(0, crop(70))
+    actor.draw(1, face)
+    for tick, share in ((2, 2 / 3), (3, 1 - 2 / 3)):
+        assert np.array_equal(actor.draw(tick, None), shown(avatar, tick, face, share))
+    for tick in (4, 5):
+        assert np.array_equal(actor.draw(tick, None), i420(parts.picture(tick)))
+    assert actor.mouth_share == 0
 
 
 def test_a_late_face_holds_the_whole_picture_and_the_next_one_goes_on(avatar):
     actor = FootageActor(avatar)
+    actor.draw(1, crop(70))
     face = crop()
-    shown = actor.draw(2, face)
-    assert np.array_equal(actor.draw(3, face), shown)
-    assert np.array_equal(actor.draw(4, face), shown)
+    held = actor.draw(2, face)
+    assert np.array_equal(actor.draw(3, face), held)
+    assert np.array_equal(actor.draw(4, face), held)
     other = crop(30)
-    assert np.array_equal(actor.draw(5, other), i420(FootagePainter(avatar).paint(5, other)))
+    assert np.array_equal(actor.draw(5, other), shown(avatar, 5, other))
 
 
 def test_faces_that_stay_away_do_not_freeze_the_picture_for_ever(avatar):
     actor = FootageActor(avatar)
     face = crop()
-    pictures = [actor.draw(tick, face) for tick in range(HOLD_FRAMES + 4)]
+    pictures = [actor.draw(tick, face) for tick in range(HOLD_FRAMES + 6)]
     assert all(np.array_equal(picture, pictures[0]) for picture in pictures[: HOLD_FRAMES + 1])
-    for tick in range(HOLD_FRAMES + 1, HOLD_FRAMES + 4):
+    for tick in range(HOLD_FRAMES + 3, HOLD_FRAMES + 6):
         assert np.array_equal(pictures[tick], i420(avatar.frame(avatar.fold(tick))))
 
 
-def test_the_frame_after_speech_is_the_footage_again(avatar):
-    actor = FootageActor(avatar)
-    actor.draw(2, crop())
-    assert np.array_equal(actor.draw(3, None), i420(parts.picture(3)))
+def test_a_face_of_another_size_is_the_engines_failure(avatar):
+    with pytest.raises(EngineFailure, match=r"BGR uint8 \(168, 168, 3\)"):
+        FootageActor(avatar).draw(0, np.zeros((328, 328, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,7 @@ def test_scaled_frames_show_the_face_where_the_large_ones_do(tmp_path):
     small, large = FootageActor(avatar, frame_px=240), FootageActor(avatar)
     assert small.size == (276, 206)
     for tick in range(5):
-        face = np.array(avatar.faces[tick])[:, ::-1].copy()
+        face = np.array(avatar.faces[tick])[::-1].copy()
         found = bgr(small.draw(tick, face))
         expected = cv2.resize(bgr(large.draw(tick, face)), small.size, interpolation=cv2.INTER_AREA)
         difference = cv2.absdiff(found, expected)
@@ -107,7 +125,8 @@ def test_a_face_in_scaled_frames_does_not_move_where_the_footage_does_not(tmp_pa
         boxes[0] = [100 + shift, 100, 340 + shift, 340]
         object.__setattr__(avatar, "boxes", boxes.copy())
         actor = FootageActor(avatar, frame_px=240)
-        luma = actor.draw(0, spot)[50:140, 50:140].astype(float) - 16
+        actor.draw(9, spot.copy())
+        luma = actor.draw(10, spot)[50:140, 50:140].astype(float) - 16
         centres.append((luma.sum(0) @ np.arange(90)) / luma.sum())
     steps = np.diff(centres)
     assert steps == pytest.approx(np.full(7, 276 / 640), abs=0.12)

@@ -11,12 +11,21 @@ from webrtc_avatar.avatar.compose import Picture, i420
 from webrtc_avatar.avatar.cue import QUIET, Cue
 from webrtc_avatar.avatar.footage import FootageAvatar
 from webrtc_avatar.avatar.footage_frames import Size
-from webrtc_avatar.avatar.footage_painter import put_face
+from webrtc_avatar.avatar.footage_painter import check_face, put_face
 from webrtc_avatar.avatar.idle import Pose
 from webrtc_avatar.avatar.style import DEFAULT_STYLE, Style
 
 HOLD_FRAMES = 12
 """A late face holds the picture for so long at most; then the footage goes on with the mouth that was filmed."""
+
+FADE_IN_FRAMES = 2
+"""From the mouth that was filmed to the network's."""
+
+FADE_OUT_FRAMES = 3
+"""From the network's last mouth to the one that was filmed."""
+
+
+_LEAST_SHARE = 0.01
 
 
 class FootageActor:
@@ -43,20 +52,23 @@ class FootageActor:
         self.style = style
         self.size = fitted(avatar.width, avatar.height, frame_px)
         self._crop: Picture | None = None
+        self._face: Picture | None = None
+        self._share = 0.0
         self._shown: Picture | None = None
+        self._tick: int | None = None
         self._held = 0
         avatar.frame(0, self.size)
 
     @property
     def mouth_share(self) -> float:
-        """1 where the model's face is in the frame that was drawn last, else 0."""
-        return 0.0 if self._crop is None else 1.0
+        """How much of the network's face is in the frame that was drawn last, 0..1; the rest was filmed."""
+        return self._share
 
     def draw(self, tick: int, crop: Picture | None, cue: Cue = QUIET) -> Picture:
         """Draw the frame of a tick.
 
         Args:
-            tick: frames of 1/25 s since the session's origin.
+            tick: frames of 1/25 s since the session's origin; ticks may be skipped.
             crop: the face that was made for this tick, BGR uint8 (crop_px, crop_px, 3); the one of the call before: this tick's
                 is late, and the whole picture is held, as a face fits no other frame; None: nobody speaks.
             cue: what a drawn face would react to.
@@ -68,22 +80,37 @@ class FootageActor:
             EngineFailure: the crop does not have the size of the network's.
             InvalidAvatar: the frame cannot be decoded.
         """
+        if crop is not None:
+            check_face(self._avatar, crop)
+        ticks = 1 if self._tick is None else max(tick - self._tick, 1)
         late = crop is not None and crop is self._crop
+        self._tick, self._crop = tick, crop
         self._held = self._held + 1 if late else 0
         if late and self._shown is not None and self._held <= HOLD_FRAMES:
             return self._shown
-        self._crop = crop
-        base = self._avatar.fold(tick)
-        if crop is None or late:
-            picture = self._avatar.frame(base, self.size)
-        elif self.size == (self._avatar.width, self._avatar.height):
-            picture = self._avatar.frame(base).copy()
-            put_face(picture, self._avatar, base, crop)
+        if crop is not None and not late:
+            self._face, self._share = crop, min(self._share + ticks / FADE_IN_FRAMES, 1.0)
         else:
-            picture = self._avatar.frame(base, self.size).copy()
-            self._put_scaled(picture, base, crop)
-        self._shown = i420(picture)
+            share = self._share - ticks / FADE_OUT_FRAMES
+            self._share = share if share > _LEAST_SHARE else 0.0
+        self._shown = i420(self._compose(self._avatar.fold(tick)))
         return self._shown
+
+    def _compose(self, base: int) -> Picture:
+        """Return a frame with the network's face in it, as far as it shows."""
+        frame = self._avatar.frame(base, self.size)
+        if self._share == 0.0 or self._face is None:
+            self._face = None
+            return frame
+        picture, face = frame.copy(), self._face
+        if self._share < 1.0:
+            filmed = np.asarray(self._avatar.faces[base])
+            face = np.asarray(cv2.addWeighted(face, self._share, filmed, 1 - self._share, 0), np.uint8)
+        if self.size == (self._avatar.width, self._avatar.height):
+            put_face(picture, self._avatar, base, face)
+        else:
+            self._put_scaled(picture, base, face)
+        return picture
 
     def _put_scaled(self, picture: Picture, base: int, crop: Picture) -> None:
         """Put a face where its box lies in the smaller frame: mostly between pixels, so that it does not tremble."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from webrtc_avatar.avatar.footage import BORDER_PX, INTERPOLATION, FootageAvatar
+from webrtc_avatar.avatar.idle import Pose
 from webrtc_avatar.avatar.painter import Bounds, Layout, Picture
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
 
@@ -48,6 +49,10 @@ class FootagePainter:
         x0, y0, x1, y1 = (int(edge) for edge in self._avatar.boxes[base])
         return x0, y0, min(x1, self.width), min(y1, self.height)
 
+    def pose(self, base: int) -> Pose | None:
+        """Return None; see `Painter.pose`."""
+        return None
+
     def footage(self, base: int, video_type: str) -> Picture:
         """Return a whole frame, the crop, what the network draws anew (`rois`), or that as it sees it; see `Painter.footage`."""
         if video_type not in self.video_types:
@@ -69,13 +74,22 @@ class FootagePainter:
 
 
 def put_face(picture: Picture, avatar: FootageAvatar, base: int, crop: Picture) -> None:
-    """Resize a crop to the face's box in frame `base` and overwrite it there, in place."""
+    """Resize a crop to the face's box in frame `base` and overwrite it there, in place.
+
+    Raises:
+        EngineFailure: the crop does not have the size of the network's.
+    """
+    check_face(avatar, crop)
+    x0, y0, x1, y1 = (int(edge) for edge in avatar.boxes[base])
+    face = cv2.resize(crop, (x1 - x0, y1 - y0), interpolation=INTERPOLATION[len(crop)])
+    target = picture[y0:y1, x0:x1]
+    target[...] = face[: target.shape[0], : target.shape[1]]
+
+
+def check_face(avatar: FootageAvatar, crop: Picture) -> None:
+    """Raise EngineFailure where a crop does not have the size of the network's."""
     size = avatar.model.crop_px
     if crop.shape != (size, size, 3) or crop.dtype != np.uint8:
         raise EngineFailure(
             f"a face of avatar {avatar.name!r} is BGR uint8 ({size}, {size}, 3); got {crop.dtype} {crop.shape}"
         )
-    x0, y0, x1, y1 = (int(edge) for edge in avatar.boxes[base])
-    face = cv2.resize(crop, (x1 - x0, y1 - y0), interpolation=INTERPOLATION[size])
-    target = picture[y0:y1, x0:x1]
-    target[...] = face[: target.shape[0], : target.shape[1]]

@@ -27,7 +27,7 @@ from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import AnyEngine
-from webrtc_avatar.errors import NoBlendshapes, SessionClosed
+from webrtc_avatar.errors import AvatarServerError, NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.session.figures import Figures
 from webrtc_avatar.session.performer import Performer, Slot
@@ -226,6 +226,8 @@ class Session:
         self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
         self._timeline.budget_s = self._budget_s()
         self._crop = self._weights = None
+        for slot in self._ready:
+            slot.face = None  # another avatar's face fits none of this one's frames
         self._performer.succeed(former)
         former.close()
         self._emit({"type": "avatar", "name": avatar.name})
@@ -337,9 +339,15 @@ class Session:
         performer, weights = self._performer, self._weights
         actor, crop = performer.actor, self._crop
         cue = partial(self._voice.cue, self._voice.take(), speaking=slot.voiced, listening=self._listening)
-        self._frame = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._draw, actor.draw, slot.index, crop, cue, now_s
-        )
+        try:
+            self._frame = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._draw, actor.draw, slot.index, crop, cue, now_s
+            )
+        except AvatarServerError as error:  # a frame of footage that is damaged must not stop the clock
+            self.figures.failed += 1
+            self._metrics.frames.labels("failed").inc()
+            self._emit({"type": "error", "code": error.code, "message": error.message})
+            return
         self._shapes = performer.blendshapes(weights) if self._blendshapes_wanted else None
 
     @property
