@@ -369,3 +369,20 @@ async def test_grpc_answers_on_the_same_engine(server, voice):
         )
     assert [frame.frame_id for frame in answer.responses] == [0, 1, 2, 3]
     assert server.metric("webrtc_avatar_frames_total", outcome="rendered") >= 4
+
+
+async def test_the_face_as_numbers_beside_its_pictures(caller, voice):
+    await caller.ask(id=1, **batch(voice, start=5, count=8, output={"composition": "FACE_ONLY", "blendshapes": True}))
+    told, _ = await caller.until("done", 1)
+    await caller.ask(id=2, **batch(voice, start=5, count=8))
+    plain, _ = await caller.until("done", 2)
+    for frame in told:
+        assert len(frame["blendshapes"]) == 52
+        assert all(0 <= value <= 1 for value in frame["blendshapes"])
+        assert len(frame["head_deg"]) == 3
+        assert frame["time_s"] == round(frame["frame_id"] * 0.04, 3)
+        assert frame["image"]
+    assert len({tuple(frame["blendshapes"]) for frame in told}) > 1
+    assert not any("blendshapes" in frame or "time_s" in frame for frame in plain)
+    await caller.ask(id=3, **batch(voice, output={"blendshapes": 1}))
+    assert '"blendshapes" is true or false' in (await caller.answer(type="error", id=3))["message"]

@@ -235,3 +235,15 @@ def test_files_and_microphones_of_any_rate_become_16_khz(sdk, short_wav: Path) -
         assert 15_900 <= count <= 16_000
         assert worst < 0.02
     assert length == (short_wav.stat().st_size - 44) // 2
+
+
+def test_frames_bring_the_face_as_numbers_where_that_is_asked_for(sdk) -> None:
+    told, plain = sdk(
+        HUM
+        + """const shapes = async (more) => (await all(client.speak(hum(9600), { model, output: { ...output, ...more } })))
+          .map(({ frameId, blendshapes, headDeg, timeS }) => ({ frameId, blendshapes, headDeg, timeS }));
+        return [await shapes({ blendshapes: true }), await shapes({})];"""
+    )
+    assert [frame["timeS"] for frame in told] == pytest.approx([0.04 * frame["frameId"] for frame in told])
+    assert {(len(frame["blendshapes"]), len(frame["headDeg"])) for frame in told} == {(52, 3)}
+    assert {(frame["blendshapes"], frame["headDeg"], frame["timeS"]) for frame in plain} == {(None, None, None)}

@@ -16,6 +16,7 @@ const MANY = new Set(["generate_batch_inference", "generate_batch_with_audio", "
  * @property {"FULL_FRAME" | "FACE_ONLY"} [composition] FACE_ONLY: to be drawn into the footage at `bounds`
  * @property {"JPEG" | "PNG" | "WEBP" | "RAW_BGR"} [format]
  * @property {number} [jpeg_quality] 1 to 100; left out: the server's own
+ * @property {boolean} [blendshapes] each frame's face as numbers, too
  */
 
 /** What the server said no to, or a connection that broke. `code` is the server's, such as `unknown_avatar`, or `connection_lost`. */
@@ -49,6 +50,12 @@ export class LipSyncFrame {
     this.queueTimeMs = fields.queue_time_ms;
     this.inferenceTimeMs = fields.inference_time_ms;
     this.compositeTimeMs = fields.composite_time_ms;
+    /** ARKit's 52, 0 to 1, where they were asked for; else null */
+    this.blendshapes = fields.blendshapes ?? null;
+    /** with them: pitch (down), yaw and roll (to the right of the picture) in degrees */
+    this.headDeg = fields.head_deg ?? null;
+    /** with them: the frame's time from frame 0 */
+    this.timeS = fields.time_s ?? null;
   }
 
   /** @returns {Uint8Array} the encoded picture */

@@ -67,7 +67,7 @@ class DrawnPainter:
             FrameOutOfRange: the loop has no such frame.
             EngineFailure: the crop does not have the mouth box's size.
         """
-        pose = self._pose(base)
+        pose = self.pose(base)
         box = self._stage.mouth_box
         if crop is not None and (crop.shape != (box.height * 3 // 2, box.width) or crop.dtype != np.uint8):
             raise EngineFailure(
@@ -96,7 +96,8 @@ class DrawnPainter:
             )
         return bgr(self.paint(base, None))
 
-    def _pose(self, base: int) -> Pose:
+    def pose(self, base: int) -> Pose:
+        """Return what head and eyes do in frame `base`; see `Painter.pose`."""
         self._check(base)
         with self._lock:
             pose = self._poses.get(base)

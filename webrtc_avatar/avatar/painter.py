@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.avatar.idle import Pose
+
 Picture = npt.NDArray[np.uint8]
 Bounds = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the frame; right and bottom exclusive."""
@@ -42,6 +44,9 @@ class Painter(Protocol):
 
     def bounds(self, base: int) -> Bounds:
         """Return where the face is in frame `base`: outside, `paint` changes nothing."""
+
+    def pose(self, base: int) -> Pose | None:
+        """Return what head and eyes do in frame `base`, where it is drawn; None of footage, which nobody posed."""
 
     def footage(self, base: int, video_type: str) -> Picture:
         """Return one frame of one of `video_types`, BGR.

@@ -41,16 +41,23 @@ class Output:
         format: how they are encoded; `raw` is BGR, 3 bytes a pixel.
         face_only: the face's box alone, to be put into the footage at `LipSyncFrame.bounds`.
         quality: of JPEG and WebP, 1 to 100; 0: the server's own.
+        blendshapes: each frame's face as numbers, too: `LipSyncFrame.blendshapes`.
     """
 
     format: ImageFormat = "jpeg"
     face_only: bool = False
     quality: int = 0
+    blendshapes: bool = False
 
     def message(self) -> messages.OutputOptions:
         """Return it as the contract has it."""
         composition = messages.OutputOptions.FACE_ONLY if self.face_only else messages.OutputOptions.FULL_FRAME
-        return messages.OutputOptions(composition=composition, format=_FORMATS[self.format], jpeg_quality=self.quality)
+        return messages.OutputOptions(
+            composition=composition,
+            format=_FORMATS[self.format],
+            jpeg_quality=self.quality,
+            blendshapes=self.blendshapes,
+        )
 
 
 JPEG = Output()
@@ -73,6 +80,9 @@ class LipSyncFrame:
         queue_time_ms: of that, waiting.
         inference_time_ms: of that, the model call.
         composite_time_ms: of that, composing and encoding.
+        blendshapes: where they were asked for, float32 (52,), 0..1, in the order of `avatar.arkit.ARKIT_NAMES`; else None.
+        head_deg: with them, float32 (3,): pitch (down), yaw and roll (to the right of the picture) in degrees.
+        time_s: with them, the frame's time from frame 0.
     """
 
     frame_id: int
@@ -86,6 +96,9 @@ class LipSyncFrame:
     queue_time_ms: float
     inference_time_ms: float
     composite_time_ms: float
+    blendshapes: npt.NDArray[np.float32] | None
+    head_deg: npt.NDArray[np.float32] | None
+    time_s: float | None
     _data: bytes = field(repr=False)
 
     @property
@@ -116,6 +129,7 @@ class LipSyncFrame:
 
 def frame_of(response: messages.OptimizedInferenceResponse, image_format: ImageFormat) -> LipSyncFrame:
     """Return a frame from the wire."""
+    told = bool(response.blendshapes)
     return LipSyncFrame(
         frame_id=response.frame_id,
         error=None if response.success else response.error or "the server gave no reason",
@@ -128,6 +142,9 @@ def frame_of(response: messages.OptimizedInferenceResponse, image_format: ImageF
         queue_time_ms=response.queue_time_ms,
         inference_time_ms=response.inference_time_ms,
         composite_time_ms=response.composite_time_ms,
+        blendshapes=np.array(response.blendshapes, np.float32) if told else None,
+        head_deg=np.array(response.head_deg, np.float32) if told else None,
+        time_s=response.time_s if told else None,
         _data=response.image_data,
     )
 

@@ -112,6 +112,7 @@ class RemoteEngine:
             if known is not None and known[0] is avatar and self._serves(avatar.name, known[1]):
                 return known[1]
             future: Future[RemoteModel] = Future()
+            future.set_running_or_notify_cancel()  # a caller that goes away must not cancel it for those beside it
             self._loads[avatar.name] = (avatar, future)
         if self._loop is None:
             future.set_exception(EngineFailure("the engine was not started; call start() first"))

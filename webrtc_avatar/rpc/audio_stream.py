@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from webrtc_avatar.audio.chunk import CHUNKS_AFTER, CHUNKS_BEFORE, Samples
 from webrtc_avatar.engine import AnyStream, Face
 from webrtc_avatar.errors import EngineFailure, InvalidRequest
-from webrtc_avatar.rpc.frame import Frame
+from webrtc_avatar.rpc.frame import Frame, check_output
 from webrtc_avatar.rpc.images import Output
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.sound import Cutter, Encoding
@@ -64,7 +64,7 @@ async def stream_audio(lipsync: LipSync, messages: AsyncIterator[AudioMessage]) 
     first = await anext(messages, None)
     if first is None:
         raise InvalidRequest("the stream ended before its first message, which names the model")
-    await lipsync.casting.get(first.model_name)
+    check_output(await lipsync.casting.get(first.model_name), first.output)
     voice = _Voice(lipsync, first.model_name, first.output)
 
     async def listen() -> None:

@@ -6,8 +6,12 @@ import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
+from webrtc_avatar.avatar.arkit import weight_order
 from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.avatar.painter import Painter
 from webrtc_avatar.avatar.painters import painter_of
 from webrtc_avatar.engine import AnyEngine, Face
@@ -52,6 +56,7 @@ class Cast:
         painter: draws its frames.
         chunks_before: chunks before a frame's own that its model hears, of those that it is given.
         chunks_after: chunks after it that it waits for in live sessions.
+        weight_order: where the mouth weights that become blendshapes are among the model's; None: it yields others, or none.
         counts: see `Counts`.
     """
 
@@ -59,6 +64,7 @@ class Cast:
     painter: Painter
     chunks_before: int
     chunks_after: int
+    weight_order: npt.NDArray[np.intp] | None = None
     counts: Counts = field(default_factory=Counts)
 
 
@@ -100,7 +106,9 @@ class Casting:
         if cast is None or cast.avatar is not avatar:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
             counts = cast.counts if cast is not None else Counts()
-            cast = self._casts[name] = Cast(avatar, painter, model.chunks_before, model.chunks_after, counts)
+            order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
+            reach = (model.chunks_before, model.chunks_after)
+            cast = self._casts[name] = Cast(avatar, painter, *reach, weight_order=order, counts=counts)
         return cast
 
     def known(self, name: str) -> Cast | None:

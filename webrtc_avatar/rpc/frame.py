@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from webrtc_avatar.audio.chunk import CHUNK_S
+from webrtc_avatar.avatar.arkit import blendshapes, head_degrees
 from webrtc_avatar.avatar.painter import Bounds
 from webrtc_avatar.engine import Face
-from webrtc_avatar.errors import AvatarServerError, EngineFailure
+from webrtc_avatar.errors import AvatarServerError, EngineFailure, NoBlendshapes
 from webrtc_avatar.rpc.casting import Cast
 from webrtc_avatar.rpc.images import Composition, Output, encode, face_of
 
 log = logging.getLogger(__name__)
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """A frame's face as numbers, rounded to what can be seen.
+
+    Attributes:
+        values: 52, 0 to 1, in the order of `arkit.ARKIT_NAMES`.
+        time_s: the frame's, from frame 0.
+        head_deg: pitch (down), yaw and roll (to the right of the picture).
+    """
+
+    values: list[float]
+    time_s: float
+    head_deg: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +49,7 @@ class Frame:
         queue_ms: time before that call.
         inference_ms: time of that call.
         composite_ms: time of drawing and encoding.
+        shapes: the face as numbers, where they were asked for.
         error: why it failed.
     """
 
@@ -42,6 +62,7 @@ class Frame:
     queue_ms: float = 0.0
     inference_ms: float = 0.0
     composite_ms: float = 0.0
+    shapes: Shapes | None = None
     error: AvatarServerError | None = None
 
     @property
@@ -67,6 +88,7 @@ def draw(cast: Cast, face: Face, output: Output) -> Frame:
             picture = face_of(picture, painter.layout, bounds)
             width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
         image = encode(picture, painter.layout, output)
+        shapes = _shapes(cast, face, base) if output.blendshapes else None
     except AvatarServerError as failure:
         return Frame(face.index, error=failure)
     except Exception as failure:  # one frame's picture must not take the others with it
@@ -83,7 +105,18 @@ def draw(cast: Cast, face: Face, output: Output) -> Frame:
         queue_ms=1000 * face.wait_s,
         inference_ms=1000 * face.run_s,
         composite_ms=1000 * composite_s,
+        shapes=shapes,
     )
+
+
+def check_output(cast: Cast, output: Output) -> None:
+    """Check that an avatar can be told as it is asked for.
+
+    Raises:
+        NoBlendshapes: blendshapes are, and its model yields none.
+    """
+    if output.blendshapes and (cast.weight_order is None or cast.painter.pose(0) is None):
+        raise NoBlendshapes(cast.avatar.name)
 
 
 def frame_fields(frame: Frame) -> dict[str, Any]:
@@ -100,7 +133,27 @@ def frame_fields(frame: Frame) -> dict[str, Any]:
         "composite_time_ms": frame.composite_ms,
         "batch_size": frame.batch_size,
     }
+    if frame.shapes is not None:
+        fields |= {
+            "blendshapes": frame.shapes.values,
+            "time_s": frame.shapes.time_s,
+            "head_deg": frame.shapes.head_deg,
+        }
     if frame.error is not None:
         fields["error"] = frame.error.message
         fields["bounds"] = []
     return fields
+
+
+def _shapes(cast: Cast, face: Face, base: int) -> Shapes | None:
+    """Return the face that frame `base` of the footage shows with a model's mouth in it."""
+    pose = cast.painter.pose(base)
+    if pose is None or cast.weight_order is None or face.weights is None:
+        return None
+    # The smile at rest is in the picture's own mouth, which the model's covers.
+    values = blendshapes(face.weights[cast.weight_order], replace(pose, smile=0.0))
+    return Shapes(
+        values=[round(value, _DECIMALS) for value in values.tolist()],
+        time_s=round(face.index * CHUNK_S, 3),
+        head_deg=[round(angle, _DECIMALS) for angle in head_degrees(pose).tolist()],
+    )

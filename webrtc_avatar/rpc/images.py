@@ -49,14 +49,16 @@ class Output:
         composition: the whole frame, or the face's bounds alone.
         format: how it is encoded.
         quality: 1 to 100, of JPEG and WebP.
+        blendshapes: the face as numbers, too.
     """
 
     composition: Composition = Composition.FULL_FRAME
     format: ImageFormat = ImageFormat.JPEG
     quality: int = DEFAULT_QUALITY
+    blendshapes: bool = False
 
     @classmethod
-    def of(cls, composition: int, image_format: int, quality: int) -> Output:
+    def of(cls, composition: int, image_format: int, quality: int, *, blendshapes: bool = False) -> Output:
         """Return it from the contract's numbers; a quality of 0 is the default.
 
         Raises:
@@ -68,7 +70,7 @@ class Output:
             raise InvalidRequest(f"output.format is {_choices(ImageFormat)}; got {image_format}")
         if not 0 <= quality <= 100:
             raise InvalidRequest(f"output.jpeg_quality is 1 to 100, or 0 for {DEFAULT_QUALITY}; got {quality}")
-        return cls(Composition(composition), ImageFormat(image_format), quality or DEFAULT_QUALITY)
+        return cls(Composition(composition), ImageFormat(image_format), quality or DEFAULT_QUALITY, blendshapes)
 
     def raw_bytes(self, width: int, height: int) -> int | None:
         """Return how many bytes a picture of so many pixels will take, where that is known beforehand."""

@@ -28,7 +28,7 @@ from webrtc_avatar.errors import (
 )
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.casting import Cast, Casting
-from webrtc_avatar.rpc.frame import Frame, draw
+from webrtc_avatar.rpc.frame import Frame, check_output, draw
 from webrtc_avatar.rpc.images import Output
 from webrtc_avatar.rpc.pipeline import in_order
 from webrtc_avatar.rpc.sound import Encoding, read_chunks
@@ -137,6 +137,7 @@ class LipSync:
             EngineFailure: it could not be rendered.
         """
         cast = await self.casting.get(name)
+        check_output(cast, output)
         fold = cast.painter.fold
         if chunks:
             if len(chunks) != WINDOW_CHUNKS:
@@ -174,6 +175,7 @@ class LipSync:
         """
         self._check_count(len(frame_ids), "frame_ids holds")
         cast = await self.casting.get(name)
+        check_output(cast, output)
         fold = cast.painter.fold
         faces = bulk.features(self.engine, cast.avatar, frame_ids, bases=lambda frame: fold(max(frame, 0)))
         async with aclosing(self._pictures(cast, faces, output)) as frames:
@@ -192,6 +194,7 @@ class LipSync:
             InvalidAudio: too few chunks, or one that is not 40 ms of sound.
             UnknownAvatar: no avatar of that name is installed.
             InvalidAvatar: its package or its networks are broken.
+            NoBlendshapes: they are asked for, and the avatar's model yields none.
         """
         self._check_count(count, "frame_count is")
         _check_range(start, count)
@@ -204,6 +207,7 @@ class LipSync:
         if len(chunks) > needed + EXTRA_CHUNKS_ALLOWED:
             log.warning("%d chunks for %d frames, which need %d: the rest is ignored", len(chunks), count, needed)
         cast = await self.casting.get(name)
+        check_output(cast, output)
         started_s = time.monotonic()
         sound = (await self.in_thread(read_chunks, chunks, encoding))[:needed]
         faces = bulk.frames(

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,webrtc_avatar/rpc/optimized_lipsyncsrv.proto\"w\n\x19OptimizedInferenceRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x61udio_chunks\x18\x14 \x03(\x0c\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"^\n\x15\x42\x61tchInferenceRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x11\n\tframe_ids\x18\x02 \x03(\x05\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\xbf\x01\n\x1e\x42\x61tchInferenceWithAudioRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x16\n\x0estart_frame_id\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x05\x12\x14\n\x0c\x61udio_chunks\x18\x04 \x03(\x0c\x12&\n\x0e\x61udio_encoding\x18\x14 \x01(\x0e\x32\x0e.AudioEncoding\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\x9f\x01\n\x12StreamAudioRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x11\n\tinterrupt\x18\x04 \x01(\x08\x12&\n\x0e\x61udio_encoding\x18\x14 \x01(\x0e\x32\x0e.AudioEncoding\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\xe9\x01\n\rOutputOptions\x12/\n\x0b\x63omposition\x18\x01 \x01(\x0e\x32\x1a.OutputOptions.Composition\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.OutputOptions.ImageFormat\x12\x14\n\x0cjpeg_quality\x18\x03 \x01(\x05\",\n\x0b\x43omposition\x12\x0e\n\nFULL_FRAME\x10\x00\x12\r\n\tFACE_ONLY\x10\x01\"7\n\x0bImageFormat\x12\x08\n\x04JPEG\x10\x00\x12\x07\n\x03PNG\x10\x01\x12\x08\n\x04WEBP\x10\x02\x12\x0b\n\x07RAW_BGR\x10\x03\"\x9d\x02\n\x1aOptimizedInferenceResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nimage_data\x18\x02 \x01(\x0c\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x05\x12\x1a\n\x12processing_time_ms\x18\x04 \x01(\x05\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x62ounds\x18\x14 \x03(\x05\x12\r\n\x05width\x18\x15 \x01(\x05\x12\x0e\n\x06height\x18\x16 \x01(\x05\x12\x15\n\rqueue_time_ms\x18\x17 \x01(\x01\x12\x19\n\x11inference_time_ms\x18\x18 \x01(\x01\x12\x19\n\x11\x63omposite_time_ms\x18\x19 \x01(\x01\x12\x12\n\nbatch_size\x18\x1a \x01(\x05\x42\x08\n\x06_error\"\x85\x01\n\x16\x42\x61tchInferenceResponse\x12.\n\tresponses\x18\x01 \x03(\x0b\x32\x1b.OptimizedInferenceResponse\x12 \n\x18total_processing_time_ms\x18\x02 \x01(\x05\x12\x19\n\x11\x61vg_frame_time_ms\x18\x03 \x01(\x01\"?\n\x12LoadPackageRequest\x12\x14\n\x0cpackage_name\x18\x01 \x01(\t\x12\x13\n\x0bpackage_dir\x18\x02 \x01(\t\"\xb0\x01\n\x13LoadPackageResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x14\n\x0cpackage_name\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1e\n\x16initialization_time_ms\x18\x04 \x01(\x05\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x12\n\x05\x65rror\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_error\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12\x15\n\rloaded_models\x18\x01 \x03(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"-\n\x17GetModelMetadataRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\xf5\x01\n\x18GetModelMetadataResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x05\x12\x18\n\x10\x61vailable_videos\x18\x04 \x03(\t\x12\x0e\n\x06\x62ounds\x18\x05 \x03(\x05\x12\x12\n\x05\x65rror\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05width\x18\x14 \x01(\x05\x12\x0e\n\x06height\x18\x15 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x16 \x01(\x01\x12\x15\n\rchunks_before\x18\x17 \x01(\x05\x12\x14\n\x0c\x63hunks_after\x18\x18 \x01(\x05\x42\x08\n\x06_error\"P\n\x14GetVideoFrameRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x05\x12\x12\n\nvideo_type\x18\x03 \x01(\t\"\x80\x01\n\x15GetVideoFrameResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nframe_data\x18\x02 \x01(\x0c\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x05\x12\x12\n\nvideo_type\x18\x04 \x01(\t\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_error\"\"\n\x0cStatsRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\xdb\x01\n\rStatsResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x16\n\x0etotal_requests\x18\x02 \x01(\x03\x12\x1d\n\x15\x61vg_inference_time_ms\x18\x03 \x01(\x01\x12\x1d\n\x15min_inference_time_ms\x18\x04 \x01(\x01\x12\x1d\n\x15max_inference_time_ms\x18\x05 \x01(\x01\x12\x13\n\x0b\x66rame_count\x18\x06 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x1c\n\x14optimizations_active\x18\x08 \x03(\t\"\x0f\n\rHealthRequest\"`\n\x0eHealthResponse\x12\x0f\n\x07healthy\x18\x01 \x01(\x08\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x15\n\rloaded_models\x18\x03 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x04 \x01(\x03*1\n\rAudioEncoding\x12\x0b\n\x07\x46LOAT32\x10\x00\x12\t\n\x05INT16\x10\x01\x12\x08\n\x04OPUS\x10\x02\x32\xf0\x05\n\x17OptimizedLipSyncService\x12L\n\x11GenerateInference\x12\x1a.OptimizedInferenceRequest\x1a\x1b.OptimizedInferenceResponse\x12I\n\x16GenerateBatchInference\x12\x16.BatchInferenceRequest\x1a\x17.BatchInferenceResponse\x12R\n\x16GenerateBatchWithAudio\x12\x1f.BatchInferenceWithAudioRequest\x1a\x17.BatchInferenceResponse\x12N\n\x0fStreamInference\x12\x1a.OptimizedInferenceRequest\x1a\x1b.OptimizedInferenceResponse(\x01\x30\x01\x12\x43\n\x0bStreamAudio\x12\x13.StreamAudioRequest\x1a\x1b.OptimizedInferenceResponse(\x01\x30\x01\x12\x38\n\x0bLoadPackage\x12\x13.LoadPackageRequest\x1a\x14.LoadPackageResponse\x12\x35\n\nListModels\x12\x12.ListModelsRequest\x1a\x13.ListModelsResponse\x12G\n\x10GetModelMetadata\x12\x18.GetModelMetadataRequest\x1a\x19.GetModelMetadataResponse\x12>\n\rGetVideoFrame\x12\x15.GetVideoFrameRequest\x1a\x16.GetVideoFrameResponse\x12)\n\x08GetStats\x12\r.StatsRequest\x1a\x0e.StatsResponse\x12.\n\x0bHealthCheck\x12\x0e.HealthRequest\x1a\x0f.HealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,webrtc_avatar/rpc/optimized_lipsyncsrv.proto\"w\n\x19OptimizedInferenceRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x05\x12\x14\n\x0c\x61udio_chunks\x18\x14 \x03(\x0c\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"^\n\x15\x42\x61tchInferenceRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x11\n\tframe_ids\x18\x02 \x03(\x05\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\xbf\x01\n\x1e\x42\x61tchInferenceWithAudioRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x16\n\x0estart_frame_id\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x05\x12\x14\n\x0c\x61udio_chunks\x18\x04 \x03(\x0c\x12&\n\x0e\x61udio_encoding\x18\x14 \x01(\x0e\x32\x0e.AudioEncoding\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\x9f\x01\n\x12StreamAudioRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x11\n\tinterrupt\x18\x04 \x01(\x08\x12&\n\x0e\x61udio_encoding\x18\x14 \x01(\x0e\x32\x0e.AudioEncoding\x12\x1e\n\x06output\x18\x15 \x01(\x0b\x32\x0e.OutputOptions\"\xfe\x01\n\rOutputOptions\x12/\n\x0b\x63omposition\x18\x01 \x01(\x0e\x32\x1a.OutputOptions.Composition\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.OutputOptions.ImageFormat\x12\x14\n\x0cjpeg_quality\x18\x03 \x01(\x05\x12\x13\n\x0b\x62lendshapes\x18\x14 \x01(\x08\",\n\x0b\x43omposition\x12\x0e\n\nFULL_FRAME\x10\x00\x12\r\n\tFACE_ONLY\x10\x01\"7\n\x0bImageFormat\x12\x08\n\x04JPEG\x10\x00\x12\x07\n\x03PNG\x10\x01\x12\x08\n\x04WEBP\x10\x02\x12\x0b\n\x07RAW_BGR\x10\x03\"\xd4\x02\n\x1aOptimizedInferenceResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nimage_data\x18\x02 \x01(\x0c\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x05\x12\x1a\n\x12processing_time_ms\x18\x04 \x01(\x05\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x62ounds\x18\x14 \x03(\x05\x12\r\n\x05width\x18\x15 \x01(\x05\x12\x0e\n\x06height\x18\x16 \x01(\x05\x12\x15\n\rqueue_time_ms\x18\x17 \x01(\x01\x12\x19\n\x11inference_time_ms\x18\x18 \x01(\x01\x12\x19\n\x11\x63omposite_time_ms\x18\x19 \x01(\x01\x12\x12\n\nbatch_size\x18\x1a \x01(\x05\x12\x13\n\x0b\x62lendshapes\x18\x1e \x03(\x02\x12\x0e\n\x06time_s\x18\x1f \x01(\x01\x12\x10\n\x08head_deg\x18  \x03(\x02\x42\x08\n\x06_error\"\x85\x01\n\x16\x42\x61tchInferenceResponse\x12.\n\tresponses\x18\x01 \x03(\x0b\x32\x1b.OptimizedInferenceResponse\x12 \n\x18total_processing_time_ms\x18\x02 \x01(\x05\x12\x19\n\x11\x61vg_frame_time_ms\x18\x03 \x01(\x01\"?\n\x12LoadPackageRequest\x12\x14\n\x0cpackage_name\x18\x01 \x01(\t\x12\x13\n\x0bpackage_dir\x18\x02 \x01(\t\"\xb0\x01\n\x13LoadPackageResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x14\n\x0cpackage_name\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1e\n\x16initialization_time_ms\x18\x04 \x01(\x05\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x12\n\x05\x65rror\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_error\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12\x15\n\rloaded_models\x18\x01 \x03(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"-\n\x17GetModelMetadataRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\xf5\x01\n\x18GetModelMetadataResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x05\x12\x18\n\x10\x61vailable_videos\x18\x04 \x03(\t\x12\x0e\n\x06\x62ounds\x18\x05 \x03(\x05\x12\x12\n\x05\x65rror\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05width\x18\x14 \x01(\x05\x12\x0e\n\x06height\x18\x15 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x16 \x01(\x01\x12\x15\n\rchunks_before\x18\x17 \x01(\x05\x12\x14\n\x0c\x63hunks_after\x18\x18 \x01(\x05\x42\x08\n\x06_error\"P\n\x14GetVideoFrameRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x05\x12\x12\n\nvideo_type\x18\x03 \x01(\t\"\x80\x01\n\x15GetVideoFrameResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x12\n\nframe_data\x18\x02 \x01(\x0c\x12\x10\n\x08\x66rame_id\x18\x03 \x01(\x05\x12\x12\n\nvideo_type\x18\x04 \x01(\t\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_error\"\"\n\x0cStatsRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\xdb\x01\n\rStatsResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x16\n\x0etotal_requests\x18\x02 \x01(\x03\x12\x1d\n\x15\x61vg_inference_time_ms\x18\x03 \x01(\x01\x12\x1d\n\x15min_inference_time_ms\x18\x04 \x01(\x01\x12\x1d\n\x15max_inference_time_ms\x18\x05 \x01(\x01\x12\x13\n\x0b\x66rame_count\x18\x06 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x1c\n\x14optimizations_active\x18\x08 \x03(\t\"\x0f\n\rHealthRequest\"`\n\x0eHealthResponse\x12\x0f\n\x07healthy\x18\x01 \x01(\x08\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x15\n\rloaded_models\x18\x03 \x01(\x05\x12\x16\n\x0euptime_seconds\x18\x04 \x01(\x03*1\n\rAudioEncoding\x12\x0b\n\x07\x46LOAT32\x10\x00\x12\t\n\x05INT16\x10\x01\x12\x08\n\x04OPUS\x10\x02\x32\xf0\x05\n\x17OptimizedLipSyncService\x12L\n\x11GenerateInference\x12\x1a.OptimizedInferenceRequest\x1a\x1b.OptimizedInferenceResponse\x12I\n\x16GenerateBatchInference\x12\x16.BatchInferenceRequest\x1a\x17.BatchInferenceResponse\x12R\n\x16GenerateBatchWithAudio\x12\x1f.BatchInferenceWithAudioRequest\x1a\x17.BatchInferenceResponse\x12N\n\x0fStreamInference\x12\x1a.OptimizedInferenceRequest\x1a\x1b.OptimizedInferenceResponse(\x01\x30\x01\x12\x43\n\x0bStreamAudio\x12\x13.StreamAudioRequest\x1a\x1b.OptimizedInferenceResponse(\x01\x30\x01\x12\x38\n\x0bLoadPackage\x12\x13.LoadPackageRequest\x1a\x14.LoadPackageResponse\x12\x35\n\nListModels\x12\x12.ListModelsRequest\x1a\x13.ListModelsResponse\x12G\n\x10GetModelMetadata\x12\x18.GetModelMetadataRequest\x1a\x19.GetModelMetadataResponse\x12>\n\rGetVideoFrame\x12\x15.GetVideoFrameRequest\x1a\x16.GetVideoFrameResponse\x12)\n\x08GetStats\x12\r.StatsRequest\x1a\x0e.StatsResponse\x12.\n\x0bHealthCheck\x12\x0e.HealthRequest\x1a\x0f.HealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'webrtc_avatar.rpc.optimized_lipsyncsrv_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIOENCODING']._serialized_start=2487
-  _globals['_AUDIOENCODING']._serialized_end=2536
+  _globals['_AUDIOENCODING']._serialized_start=2563
+  _globals['_AUDIOENCODING']._serialized_end=2612
   _globals['_OPTIMIZEDINFERENCEREQUEST']._serialized_start=48
   _globals['_OPTIMIZEDINFERENCEREQUEST']._serialized_end=167
   _globals['_BATCHINFERENCEREQUEST']._serialized_start=169
@@ -42,39 +42,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMAUDIOREQUEST']._serialized_start=460
   _globals['_STREAMAUDIOREQUEST']._serialized_end=619
   _globals['_OUTPUTOPTIONS']._serialized_start=622
-  _globals['_OUTPUTOPTIONS']._serialized_end=855
-  _globals['_OUTPUTOPTIONS_COMPOSITION']._serialized_start=754
-  _globals['_OUTPUTOPTIONS_COMPOSITION']._serialized_end=798
-  _globals['_OUTPUTOPTIONS_IMAGEFORMAT']._serialized_start=800
-  _globals['_OUTPUTOPTIONS_IMAGEFORMAT']._serialized_end=855
-  _globals['_OPTIMIZEDINFERENCERESPONSE']._serialized_start=858
-  _globals['_OPTIMIZEDINFERENCERESPONSE']._serialized_end=1143
-  _globals['_BATCHINFERENCERESPONSE']._serialized_start=1146
-  _globals['_BATCHINFERENCERESPONSE']._serialized_end=1279
-  _globals['_LOADPACKAGEREQUEST']._serialized_start=1281
-  _globals['_LOADPACKAGEREQUEST']._serialized_end=1344
-  _globals['_LOADPACKAGERESPONSE']._serialized_start=1347
-  _globals['_LOADPACKAGERESPONSE']._serialized_end=1523
-  _globals['_LISTMODELSREQUEST']._serialized_start=1525
-  _globals['_LISTMODELSREQUEST']._serialized_end=1544
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1546
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1604
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1606
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1651
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1654
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1899
-  _globals['_GETVIDEOFRAMEREQUEST']._serialized_start=1901
-  _globals['_GETVIDEOFRAMEREQUEST']._serialized_end=1981
-  _globals['_GETVIDEOFRAMERESPONSE']._serialized_start=1984
-  _globals['_GETVIDEOFRAMERESPONSE']._serialized_end=2112
-  _globals['_STATSREQUEST']._serialized_start=2114
-  _globals['_STATSREQUEST']._serialized_end=2148
-  _globals['_STATSRESPONSE']._serialized_start=2151
-  _globals['_STATSRESPONSE']._serialized_end=2370
-  _globals['_HEALTHREQUEST']._serialized_start=2372
-  _globals['_HEALTHREQUEST']._serialized_end=2387
-  _globals['_HEALTHRESPONSE']._serialized_start=2389
-  _globals['_HEALTHRESPONSE']._serialized_end=2485
-  _globals['_OPTIMIZEDLIPSYNCSERVICE']._serialized_start=2539
-  _globals['_OPTIMIZEDLIPSYNCSERVICE']._serialized_end=3291
+  _globals['_OUTPUTOPTIONS']._serialized_end=876
+  _globals['_OUTPUTOPTIONS_COMPOSITION']._serialized_start=775
+  _globals['_OUTPUTOPTIONS_COMPOSITION']._serialized_end=819
+  _globals['_OUTPUTOPTIONS_IMAGEFORMAT']._serialized_start=821
+  _globals['_OUTPUTOPTIONS_IMAGEFORMAT']._serialized_end=876
+  _globals['_OPTIMIZEDINFERENCERESPONSE']._serialized_start=879
+  _globals['_OPTIMIZEDINFERENCERESPONSE']._serialized_end=1219
+  _globals['_BATCHINFERENCERESPONSE']._serialized_start=1222
+  _globals['_BATCHINFERENCERESPONSE']._serialized_end=1355
+  _globals['_LOADPACKAGEREQUEST']._serialized_start=1357
+  _globals['_LOADPACKAGEREQUEST']._serialized_end=1420
+  _globals['_LOADPACKAGERESPONSE']._serialized_start=1423
+  _globals['_LOADPACKAGERESPONSE']._serialized_end=1599
+  _globals['_LISTMODELSREQUEST']._serialized_start=1601
+  _globals['_LISTMODELSREQUEST']._serialized_end=1620
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1622
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1680
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1682
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1727
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1730
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1975
+  _globals['_GETVIDEOFRAMEREQUEST']._serialized_start=1977
+  _globals['_GETVIDEOFRAMEREQUEST']._serialized_end=2057
+  _globals['_GETVIDEOFRAMERESPONSE']._serialized_start=2060
+  _globals['_GETVIDEOFRAMERESPONSE']._serialized_end=2188
+  _globals['_STATSREQUEST']._serialized_start=2190
+  _globals['_STATSREQUEST']._serialized_end=2224
+  _globals['_STATSRESPONSE']._serialized_start=2227
+  _globals['_STATSRESPONSE']._serialized_end=2446
+  _globals['_HEALTHREQUEST']._serialized_start=2448
+  _globals['_HEALTHREQUEST']._serialized_end=2463
+  _globals['_HEALTHRESPONSE']._serialized_start=2465
+  _globals['_HEALTHRESPONSE']._serialized_end=2561
+  _globals['_OPTIMIZEDLIPSYNCSERVICE']._serialized_start=2615
+  _globals['_OPTIMIZEDLIPSYNCSERVICE']._serialized_end=3367
 # @@protoc_insertion_point(module_scope)

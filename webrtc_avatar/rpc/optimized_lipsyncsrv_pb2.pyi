@@ -71,7 +71,7 @@ class StreamAudioRequest(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., audio: _Optional[bytes] = ..., end: _Optional[bool] = ..., interrupt: _Optional[bool] = ..., audio_encoding: _Optional[_Union[AudioEncoding, str]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ...) -> None: ...
 
 class OutputOptions(_message.Message):
-    __slots__ = ("composition", "format", "jpeg_quality")
+    __slots__ = ("composition", "format", "jpeg_quality", "blendshapes")
     class Composition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         FULL_FRAME: _ClassVar[OutputOptions.Composition]
@@ -91,13 +91,15 @@ class OutputOptions(_message.Message):
     COMPOSITION_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    BLENDSHAPES_FIELD_NUMBER: _ClassVar[int]
     composition: OutputOptions.Composition
     format: OutputOptions.ImageFormat
     jpeg_quality: int
-    def __init__(self, composition: _Optional[_Union[OutputOptions.Composition, str]] = ..., format: _Optional[_Union[OutputOptions.ImageFormat, str]] = ..., jpeg_quality: _Optional[int] = ...) -> None: ...
+    blendshapes: bool
+    def __init__(self, composition: _Optional[_Union[OutputOptions.Composition, str]] = ..., format: _Optional[_Union[OutputOptions.ImageFormat, str]] = ..., jpeg_quality: _Optional[int] = ..., blendshapes: _Optional[bool] = ...) -> None: ...
 
 class OptimizedInferenceResponse(_message.Message):
-    __slots__ = ("success", "image_data", "frame_id", "processing_time_ms", "error", "bounds", "width", "height", "queue_time_ms", "inference_time_ms", "composite_time_ms", "batch_size")
+    __slots__ = ("success", "image_data", "frame_id", "processing_time_ms", "error", "bounds", "width", "height", "queue_time_ms", "inference_time_ms", "composite_time_ms", "batch_size", "blendshapes", "time_s", "head_deg")
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DATA_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +112,9 @@ class OptimizedInferenceResponse(_message.Message):
     INFERENCE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     COMPOSITE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    BLENDSHAPES_FIELD_NUMBER: _ClassVar[int]
+    TIME_S_FIELD_NUMBER: _ClassVar[int]
+    HEAD_DEG_FIELD_NUMBER: _ClassVar[int]
     success: bool
     image_data: bytes
     frame_id: int
@@ -122,7 +127,10 @@ class OptimizedInferenceResponse(_message.Message):
     inference_time_ms: float
     composite_time_ms: float
     batch_size: int
-    def __init__(self, success: _Optional[bool] = ..., image_data: _Optional[bytes] = ..., frame_id: _Optional[int] = ..., processing_time_ms: _Optional[int] = ..., error: _Optional[str] = ..., bounds: _Optional[_Iterable[int]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., queue_time_ms: _Optional[float] = ..., inference_time_ms: _Optional[float] = ..., composite_time_ms: _Optional[float] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    blendshapes: _containers.RepeatedScalarFieldContainer[float]
+    time_s: float
+    head_deg: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, success: _Optional[bool] = ..., image_data: _Optional[bytes] = ..., frame_id: _Optional[int] = ..., processing_time_ms: _Optional[int] = ..., error: _Optional[str] = ..., bounds: _Optional[_Iterable[int]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., queue_time_ms: _Optional[float] = ..., inference_time_ms: _Optional[float] = ..., composite_time_ms: _Optional[float] = ..., batch_size: _Optional[int] = ..., blendshapes: _Optional[_Iterable[float]] = ..., time_s: _Optional[float] = ..., head_deg: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class BatchInferenceResponse(_message.Message):
     __slots__ = ("responses", "total_processing_time_ms", "avg_frame_time_ms")

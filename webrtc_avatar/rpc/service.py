@@ -177,7 +177,7 @@ class Service:
         response, size = messages.BatchInferenceResponse(), 0
         async with aclosing(frames):
             async for frame in frames:
-                size += len(frame.image) + 256
+                size += len(frame.image) + (256 if frame.shapes is None else 512)
                 if size > self._max_message_bytes:
                     raise ResponseTooLarge(
                         f"the answer grew beyond {self._max_message_bytes} bytes, the limit of a message, at frame "
@@ -211,4 +211,4 @@ def _response(frame: Frame) -> messages.OptimizedInferenceResponse:
 
 
 def _output(output: messages.OutputOptions) -> Output:
-    return Output.of(output.composition, output.format, output.jpeg_quality)
+    return Output.of(output.composition, output.format, output.jpeg_quality, blendshapes=output.blendshapes)

@@ -115,10 +115,15 @@ def output(fields: Fields) -> Output:
         InvalidRequest: it has fields or values that there are not.
     """
     given = fields.get("output", {})
-    if not isinstance(given, dict) or given.keys() - {"composition", "format", "jpeg_quality"}:
-        raise InvalidRequest(f'"output" is an object of "composition", "format" and "jpeg_quality"; got {given!r:.80}')
+    if not isinstance(given, dict) or given.keys() - {"composition", "format", "jpeg_quality", "blendshapes"}:
+        raise InvalidRequest(
+            f'"output" is an object of "composition", "format", "jpeg_quality" and "blendshapes"; got {given!r:.80}'
+        )
     return Output.of(
-        _named(given, "composition", Composition), _named(given, "format", ImageFormat), number(given, "jpeg_quality")
+        _named(given, "composition", Composition),
+        _named(given, "format", ImageFormat),
+        number(given, "jpeg_quality"),
+        blendshapes=flag(given, "blendshapes"),
     )
 
 
