@@ -97,6 +97,17 @@ def test_work_of_an_old_epoch_vanishes(batcher, source):
     assert batcher.lengths() == (0, 0)
 
 
+@pytest.mark.parametrize("deadline_s", [3.0, math.inf], ids=["live", "bulk"])
+def test_stale_work_behind_work_that_counts_costs_no_place_in_a_batch(batcher, source, deadline_s):
+    gone = StandInSource(source.loaded)
+    for index in range(4):
+        batcher.add(request(deadline_s, source, index=index))
+        batcher.add(request(deadline_s, gone, index=100 + index))
+    gone.epoch = 1
+    assert indices(batcher.take(0.1, 0)) == [0, 1, 2, 3]
+    assert not batcher.take(0.1, 0).requests
+
+
 def test_a_full_batch_starts_at_once(batcher, source):
     add(batcher, [request(10.0, source, submitted_s=1.0) for _ in range(4)])
     assert len(batcher.take(1.0, 0).requests) == 4
