@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=64,
-        description="threads that compose and encode pictures for lip-sync calls. None: half the cores, 2 to 16",
+        description="threads that compose and encode pictures for lip-sync calls. None: half the cores, 16 at most",
     )
     avatar: str = Field("iris", description="the avatar of those who name none")
     avatar_folders: list[Path] = Field(

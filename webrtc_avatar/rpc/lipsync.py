@@ -255,7 +255,7 @@ class LipSync:
 
 
 def _half_the_cores() -> int:
-    return min(max((os.cpu_count() or 1) // 2, 2), 16)
+    return min(max((os.cpu_count() or 1) // 2, 1), 16)
 
 
 def _check_range(start: int, count: int) -> None:
