@@ -23,30 +23,25 @@ import numpy.typing as npt
 from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
 from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.casting import AnyActor
-from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import AvatarServerError, NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.session.drawing import Drawing
 from webrtc_avatar.session.figures import Figures
 from webrtc_avatar.session.performer import Performer, Slot
 from webrtc_avatar.session.subscription import Blendshapes, Subscription, Tick
-from webrtc_avatar.session.timeline import Timeline
+from webrtc_avatar.session.timeline import COMPOSE_S, Timeline, budget_s
 from webrtc_avatar.session.voice import Voice
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_COMPOSE_S = 0.010
-"""Kept free before a tick is due, for composing its picture."""
 _STARVED_S = 0.120
 """Without sound for so long, the session supplies silence itself, so that picture and clock never stop."""
 _STATS_INTERVAL_S = 1.0
 _MAX_BACKLOG = 25
-_LONGEST_BUDGET_S = 0.2
-_CALLS = 3
-"""A face gets the time of so many calls of its model, where that is more than the settings say; beside its look-ahead that is little."""
 
 Event = dict[str, Any]
 
@@ -93,14 +88,14 @@ class Session:
         self.figures = Figures()
         self._load = load
         self._engine = engine
-        self._pool = pool
+        self._drawing = Drawing(pool, metrics)
         self._settings = settings
         self._metrics = metrics
         self._performer = Performer(avatar, actor, engine, epoch=0)
         self._voice = Voice()
         self._listening = False
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
-        self._timeline = Timeline(budget_s=self._budget_s())
+        self._timeline = Timeline(budget_s=budget_s(settings, engine.status(), avatar.name))
         self._failing = False
         self._chunk_count = 0
         self._fed_s = 0.0
@@ -136,13 +131,6 @@ class Session:
         """By how much the returned sound is delayed for the model's look-ahead."""
         return self._performer.chunks_after * CHUNK_S
 
-    def _budget_s(self) -> float:
-        """Return the time that a tick gets: as the settings say, or as long as the avatar's model was measured to need."""
-        engine = self._engine.status()
-        call_s = next((model.batch_s.get(1, 0.0) for model in engine.models if model.name == self.avatar_name), 0.0)
-        budget_s = max(self._settings.render_budget_ms / 1000, _COMPOSE_S + _CALLS * call_s) + engine.round_trip_s
-        return min(budget_s, _LONGEST_BUDGET_S)
-
     def start(self) -> None:
         """Set the clock's origin: from here on ticks leave. Calling it again changes nothing."""
         if self.state is not State.CONNECTING:
@@ -169,7 +157,7 @@ class Session:
             Slot(index=index, chunk=chunk, epoch=self.epoch),
             voiced=voiced and bool(self._subscriptions),
             due_s=due_s,
-            deadline_s=due_s - _COMPOSE_S,
+            deadline_s=due_s - COMPOSE_S,
         )
         if slot is None:
             return
@@ -224,7 +212,7 @@ class Session:
         former = self._performer
         actor.style = self.style
         self._performer = Performer(avatar, actor, self._engine, epoch=self.epoch)
-        self._timeline.budget_s = self._budget_s()
+        self._timeline.budget_s = budget_s(self._settings, self._engine.status(), avatar.name)
         self._crop = self._weights = None
         for slot in self._ready:
             slot.face = None  # another avatar's face fits none of this one's frames
@@ -337,16 +325,12 @@ class Session:
             self.figures.held += 1
             return
         performer, weights = self._performer, self._weights
-        actor, crop = performer.actor, self._crop
         cue = partial(self._voice.cue, self._voice.take(), speaking=slot.voiced, listening=self._listening)
         try:
-            self._frame = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._draw, actor.draw, slot.index, crop, cue, now_s
-            )
-        except AvatarServerError as error:  # a frame of footage that is damaged must not stop the clock
-            self.figures.failed += 1
+            self._frame = await self._drawing.draw(performer.actor, slot.index, self._crop, cue)
+        except AvatarServerError as error:
             self._metrics.frames.labels("failed").inc()
-            self._emit({"type": "error", "code": error.code, "message": error.message})
+            self._fail(error)
             return
         self._shapes = performer.blendshapes(weights) if self._blendshapes_wanted else None
 
@@ -360,7 +344,7 @@ class Session:
             self.figures.idle += 1
             self._metrics.frames.labels("idle").inc()
             return
-        remaining_s = max(0.0, slot.due_s - _COMPOSE_S - time.monotonic())
+        remaining_s = max(0.0, slot.due_s - COMPOSE_S - time.monotonic())
         done, _ = await asyncio.wait({slot.face}, timeout=remaining_s)
         face = slot.face.result() if done and not slot.face.cancelled() else None
         if face is not None and face.crop is not None:
@@ -377,20 +361,9 @@ class Session:
         self.figures.held += 1
         self._metrics.frames.labels("held").inc()
 
-    def _draw(
-        self,
-        draw: Callable[..., npt.NDArray[np.uint8]],
-        tick_index: int,
-        crop: npt.NDArray[np.uint8] | None,
-        cue: Callable[[], Cue],
-        queued_s: float,
-    ) -> npt.NDArray[np.uint8]:
-        """Compose one frame, on a media thread."""
-        started_s = time.monotonic()
-        self._metrics.stage_wait.labels("compose").observe(started_s - queued_s)
-        frame = draw(tick_index, crop, cue())
-        self._metrics.stage_run.labels("compose").observe(time.monotonic() - started_s)
-        return frame
+    def _fail(self, error: AvatarServerError) -> None:
+        self.figures.failed += 1
+        self._emit({"type": "error", "code": error.code, "message": error.message})
 
     def _publish(self, slot: Slot) -> None:
         left_s = time.monotonic()
