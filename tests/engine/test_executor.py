@@ -203,3 +203,14 @@ def test_those_who_wait_are_told_when_the_engine_stops(model):
         with pytest.raises(EngineFailure, match="has stopped"):
             open_stream(executor, loaded(model))
         stream.push(chunk(), index=0, deadline_s=math.inf, epoch=0)
+
+
+def test_a_fault_of_the_engine_itself_ends_it_and_everybody_hears_of_it(model):
+    stopped = queue.Queue()
+    with executing() as executor:
+        stream, _ = open_stream(executor, loaded(model), on_stop=lambda: stopped.put(True))
+        executor._batcher.take = lambda *_: 1 / 0
+        stream.push(chunk(), index=0, deadline_s=math.inf, epoch=0)
+        assert stopped.get(timeout=SOON_S)
+        assert executor.stopped
+    assert stopped.empty()

@@ -182,7 +182,7 @@ class Engine:
             )
         queued_live, queued_bulk = self._executor.lengths()
         return EngineStatus(
-            running=self._running,
+            running=self._running and not self._executor.stopped,
             workers=tuple(self._executor.workers()),
             models=tuple(models),
             queued_live=queued_live,

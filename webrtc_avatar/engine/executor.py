@@ -89,20 +89,27 @@ class Executor:
             worker.thread = threading.Thread(target=self._turn, args=(worker,), name=name, daemon=True)
             worker.thread.start()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was closed, or a thread has failed."""
+        return self._stopped
+
     def close(self) -> None:
         """Stop after the work that is under way; what waits is dropped, and its callers are told."""
-        with self._changed:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._changed.notify_all()
-            sources = list(self._sources)
+        sources = self._stop()
         for worker in self._workers:
             if worker.thread is not None and worker.thread is not threading.current_thread():
                 worker.thread.join(timeout=10)
-        for source in sources:
-            if source.on_stop is not None and not source.closed:
-                source.on_stop()
+        _tell_stopped(sources)
+
+    def _stop(self) -> list[Source]:
+        """Let the threads end, and return the callers to tell, the first time."""
+        with self._changed:
+            if self._stopped:
+                return []
+            self._stopped = True
+            self._changed.notify_all()
+            return list(self._sources)
 
     def open(self, source: Source) -> None:
         """Take note of a caller, so that it is told when the engine stops.
@@ -163,6 +170,13 @@ class Executor:
             self._changed.notify_all()  # the one that wakes may be the one whose device does not hold the model
 
     def _turn(self, worker: _Worker) -> None:
+        try:
+            self._work(worker)
+        except Exception:  # a fault of the engine itself: better an end that everybody hears of than silence
+            log.exception("the engine's thread failed, the engine stops")
+            _tell_stopped(self._stop())
+
+    def _work(self, worker: _Worker) -> None:
         rendered = False
         while True:
             with self._changed:
@@ -339,6 +353,12 @@ class Executor:
         elif len(requests) > 1:
             self._metrics.batches_retried.inc()
             log.warning("a batch of %d failed and is retried one by one: %s", len(requests), error)
+
+
+def _tell_stopped(sources: list[Source]) -> None:
+    for source in sources:
+        if source.on_stop is not None and not source.closed:
+            source.on_stop()
 
 
 def _failed(request: Request, error: Exception) -> Face:
