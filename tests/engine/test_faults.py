@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.stand_ins import SOON_S, StandInModel, executing, loaded, open_stream
 from webrtc_avatar.engine import executor as executor_module
+from webrtc_avatar.engine import recovery
 from webrtc_avatar.engine.faults import Fault, fault_of
 
 
@@ -143,7 +144,7 @@ def test_a_device_that_dies_loses_no_frames_and_is_left_alone(error):
 
 
 def test_a_device_that_comes_back_is_used_again(monkeypatch):
-    monkeypatch.setattr(executor_module, "_SICK_S", 0.02)
+    monkeypatch.setattr(recovery, "_SICK_S", 0.02)
 
     def dead(jobs):
         raise DEVICE_ERRORS[0]

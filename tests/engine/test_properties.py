@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.stand_ins import SOON_S, StandInModel, executing, loaded, open_stream
 from webrtc_avatar.engine import executor as executor_module
+from webrtc_avatar.engine import recovery
 from webrtc_avatar.engine.batcher import LIVE_SLICE_S, Batcher
 from webrtc_avatar.engine.model import Job
 from webrtc_avatar.engine.request import Request
@@ -77,7 +78,7 @@ class Caller:
 @pytest.mark.parametrize("seed", range(3))
 def test_every_request_is_answered_once_unless_it_was_cancelled(seed, devices, monkeypatch):
     monkeypatch.setattr(executor_module, "free_memory", lambda: None)
-    monkeypatch.setattr(executor_module, "_SICK_S", 0.001)
+    monkeypatch.setattr(recovery, "_SICK_S", 0.001)
     chance = random.Random(seed)
     models = [
         loaded(

@@ -15,47 +15,17 @@ from webrtc_avatar.engine.batcher import Batch, Batcher
 from webrtc_avatar.engine.faults import Fault, fault_of, free_memory
 from webrtc_avatar.engine.loaded import Loaded, Place
 from webrtc_avatar.engine.model import Rendered
+from webrtc_avatar.engine.recovery import EAR, Worker, worth_a_try
 from webrtc_avatar.engine.request import Face, Request
 from webrtc_avatar.engine.source import Source, Work
-from webrtc_avatar.engine.status import Tally, WorkerStatus
+from webrtc_avatar.engine.status import WorkerStatus
 from webrtc_avatar.errors import AvatarServerError, EngineFailure
 from webrtc_avatar.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_EAR = -1
-"""The number of the worker that hears and has no device."""
 _BITE = 8
 """Chunks of bulk sound that are heard at a turn: about a millisecond's, which a live frame may have to wait."""
-_TRIES = {Fault.MEMORY: 6, Fault.DEVICE: 4, Fault.FRAME: 2}
-"""A frame that fails alone is tried so often: others may have taken the memory, and a fault may have been the device's."""
-_MOST_TRIES = 24
-"""A frame that was in so many failed calls is given up, whatever the reason."""
-_SICK_STRIKES = 4
-"""After so many failed calls with none between that went well, a device counts as sick."""
-_SICK_S, _MOST_SICK_S = 1.0, 60.0
-"""How long a sick device gets nothing at first, doubled each time, and at most."""
-
-
-class _Worker:
-    """One device's thread.
-
-    Attributes:
-        number: the device's, by which places are found; `_EAR` renders nothing.
-        name: the device, for people.
-        busy: in a model call.
-        strikes: calls that failed since the last that went well.
-        sick_s: how long it is left alone next time.
-    """
-
-    def __init__(self, number: int, name: str) -> None:
-        self.number = number
-        self.name = name
-        self.busy = False
-        self.strikes = 0
-        self.sick_s = _SICK_S
-        self.tally = Tally()
-        self.thread: threading.Thread | None = None
 
 
 class Executor:
@@ -68,7 +38,7 @@ class Executor:
         self._live: deque[Source] = deque()
         self._bulk: deque[Source] = deque()
         self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._has_ear = False
         self._max_batch_size = max_batch_size
         self._stopped = False
@@ -80,10 +50,10 @@ class Executor:
 
     def start(self, devices: Sequence[str]) -> None:
         """Start a thread for each device; where one is no CPU, another that only hears, so that the device need not wait."""
-        self._workers = [_Worker(number, name) for number, name in enumerate(devices)]
+        self._workers = [Worker(number, name) for number, name in enumerate(devices)]
         self._has_ear = any("cuda" in name or "mps" in name for name in devices)
         if self._has_ear:
-            self._workers.append(_Worker(_EAR, "ear"))
+            self._workers.append(Worker(EAR, "ear"))
         for worker in self._workers:
             name = "engine" if len(self._workers) == 1 else f"engine-{worker.number if worker.number >= 0 else 'ear'}"
             worker.thread = threading.Thread(target=self._turn, args=(worker,), name=name, daemon=True)
@@ -160,7 +130,7 @@ class Executor:
                     tally=worker.tally.figures(),
                 )
                 for worker in self._workers
-                if worker.number != _EAR
+                if worker.number != EAR
             ]
 
     def _notify(self) -> None:
@@ -169,14 +139,14 @@ class Executor:
         else:
             self._changed.notify_all()  # the one that wakes may be the one whose device does not hold the model
 
-    def _turn(self, worker: _Worker) -> None:
+    def _turn(self, worker: Worker) -> None:
         try:
             self._work(worker)
         except Exception:  # a fault of the engine itself: better an end that everybody hears of than silence
             log.exception("the engine's thread failed, the engine stops")
             _tell_stopped(self._stop())
 
-    def _work(self, worker: _Worker) -> None:
+    def _work(self, worker: Worker) -> None:
         rendered = False
         while True:
             with self._changed:
@@ -190,16 +160,16 @@ class Executor:
             else:
                 return
 
-    def _next(self, worker: _Worker, rendered: bool) -> tuple[Source | None, Batch | None]:
+    def _next(self, worker: Worker, rendered: bool) -> tuple[Source | None, Batch | None]:
         """Wait for something to do, under the lock: sound of live streams, then in turns bulk sound and model calls."""
-        hears = worker.number == _EAR or not self._has_ear
+        hears = worker.number == EAR or not self._has_ear
         while not self._stopped:
             if hears and self._live:
                 return self._live.popleft(), None
-            if hears and self._bulk and (rendered or worker.number == _EAR or self._lacks_bulk()):
+            if hears and self._bulk and (rendered or worker.number == EAR or self._lacks_bulk()):
                 return self._bulk.popleft(), None
             wake_s = None
-            if worker.number != _EAR:
+            if worker.number != EAR:
                 batch = self._batcher.take(time.monotonic(), worker.number)
                 if batch.requests or batch.late:
                     return None, batch
@@ -235,7 +205,7 @@ class Executor:
             if len(self._workers) > 1:
                 self._notify()
 
-    def _render(self, worker: _Worker, batch: Batch) -> None:
+    def _render(self, worker: Worker, batch: Batch) -> None:
         for request in batch.late:
             self._outcomes["dropped"].inc()
             request.source.answer(Face(index=request.index, epoch=request.epoch, late=True))
@@ -259,8 +229,7 @@ class Executor:
         run_s = time.monotonic() - started_s
         with self._changed:
             place.capacity.record(len(requests), run_s)
-            worker.strikes = 0
-            worker.sick_s = _SICK_S
+            worker.is_well()
             worker.tally.add(started_s, run_s, requests)
         self._deliver(requests, rendered, started_s, run_s)
         self._run.observe(run_s)
@@ -290,16 +259,17 @@ class Executor:
             source.answer(*faces)
         self._outcomes["rendered"].inc(len(requests))
 
-    def _after_fault(self, worker: _Worker, place: Place, requests: list[Request], error: Exception) -> None:
+    def _after_fault(self, worker: Worker, place: Place, requests: list[Request], error: Exception) -> None:
         """Put back what may still succeed, and answer what cannot."""
         fault = fault_of(error)
         if fault is Fault.MEMORY:
+            error.__traceback__ = None  # it holds what the call had allocated
             free_memory()
         with self._changed:
             worker.tally.failures += 1
             for request in requests:
                 request.tries += 1
-            again = self._worth_a_try(worker, place, requests, fault, error)
+            again = worth_a_try(self._batcher, worker, place, requests, error)
             self._batcher.put_back(again)
             failed = [request for request in requests if request not in again and not request.aside]
             self._notify()
@@ -308,43 +278,6 @@ class Executor:
             self._outcomes["failed"].inc()
             log.error("frame %d failed alone as well: %s", request.index, error)
             request.source.answer(_failed(request, error))
-
-    def _worth_a_try(
-        self, worker: _Worker, place: Place, requests: list[Request], fault: Fault, error: Exception
-    ) -> list[Request]:
-        """Learn from a fault, under the lock, and return the requests that go back into the queue.
-
-        All do where the device is at fault and another one is well, or where fewer may fit into memory. A batch that failed
-        for another reason is taken apart. A frame that failed alone is put aside for a device where it has not.
-        """
-        now_s = time.monotonic()
-        others = self._batcher.others(requests[0].source.loaded, worker.number, now_s)
-        if fault is Fault.MEMORY:
-            place.capacity.out_of_memory(len(requests))
-        else:
-            worker.strikes += 1
-        hopeful = [request for request in requests if request.tries < _MOST_TRIES]
-        if others and (fault is Fault.DEVICE or worker.strikes >= _SICK_STRIKES):
-            self._leave_alone(worker, now_s, error)
-            return hopeful
-        if len(requests) > 1:
-            for request in requests:
-                request.alone = fault is not Fault.MEMORY or request.tries > _TRIES[fault]
-            return hopeful
-        if requests[0].tries < _TRIES[fault] and not (others and fault is Fault.FRAME):
-            return requests
-        for request in hopeful:
-            request.refused |= {worker.number}
-            fresh = [number for number in others if number not in request.refused]
-            if fresh:
-                request.alone = request.aside = True
-                self._batcher.put_aside(request, fresh[0])
-        return []
-
-    def _leave_alone(self, worker: _Worker, now_s: float, error: Exception) -> None:
-        self._batcher.shun(worker.number, now_s + worker.sick_s)
-        log.error("device %s is left alone for %.0f s: %s", worker.name, worker.sick_s, error)
-        worker.sick_s = min(2 * worker.sick_s, _MOST_SICK_S)
 
     def _tell(self, fault: Fault, requests: list[Request], error: Exception) -> None:
         if fault is Fault.MEMORY:
