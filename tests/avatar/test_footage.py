@@ -123,7 +123,13 @@ def png_header(width, height):
     return data + b"\0" * 64
 
 
-@pytest.mark.parametrize("data", [b"no picture", png_header(65535, 65535), png_header(160, 120), b""])
+def greedy_png():
+    data = bytearray(cv2.imencode(".png", parts.picture(3))[1].tobytes())
+    data[33:37] = b"\xff" * 4
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [b"no picture", greedy_png(), png_header(65535, 65535), png_header(160, 120), b""])
 def test_a_damaged_frame_is_refused_when_it_is_shown_and_harms_no_other(avatar, data):
     (avatar.folder / "frames" / "000003.png").write_bytes(data)
     loaded = load_avatar(avatar.folder)

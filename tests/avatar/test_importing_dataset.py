@@ -181,9 +181,17 @@ def huge_jpeg():
     return bytes(data)
 
 
+def greedy_png():
+    """A chunk that claims 4 GB, which OpenCV 5 would take."""
+    data = bytearray(cv2.imencode(".png", parts.picture(0))[1].tobytes())
+    data[33:37] = b"\xff" * 4
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "match"),
     [
+        (greedy_png(), "is cut short, or one of its chunks is"),
         (huge_jpeg(), "65535x65535 pixels, expected sides of 64 to 4096"),
         (huge_png(), "65535x65535 pixels"),
         (b"<html>", "is neither JPEG nor PNG"),

@@ -173,6 +173,13 @@ def test_a_truncated_picture_is_refused(package, keep):
     assert "iris/eyes/05.png is damaged" in refusal(package)
 
 
+def test_a_picture_whose_chunk_claims_four_gigabytes_is_refused_before_it_is_decoded(package):
+    data = bytearray((package / "eyes" / "05.png").read_bytes())
+    data[33:37] = b"\xff" * 4
+    (package / "eyes" / "05.png").write_bytes(data)
+    assert "iris/eyes/05.png is damaged: it is cut short, or one of its chunks is" in refusal(package)
+
+
 @pytest.mark.parametrize("lossless", [True, False])
 def test_webp_sizes_are_read_from_the_header(lossless):
     image = np.zeros((30, 50, 3), np.uint8)

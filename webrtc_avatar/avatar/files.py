@@ -105,6 +105,24 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def is_whole(data: bytes) -> bool:
+    """Say whether an image ends where its format says: of PNG every chunk (ISO/IEC 15948, 5.3) lies within the data.
+
+    A decoder that believes a chunk's length takes memory for it, up to 4 GB for a file of some bytes.
+    """
+    if data[:2] == b"\xff\xd8":
+        return b"\xff\xd9" in data[-1024:]
+    if data[:4] != b"\x89PNG":
+        return True
+    place = 8
+    while place + 12 <= len(data):
+        kind = data[place + 4 : place + 8]
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+        if kind == b"IEND":
+            return place <= len(data)
+    return False
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     place = 2
     while place + 9 <= len(data) and data[place] == 0xFF:
@@ -142,6 +160,8 @@ def read_image(folder: Path, name: str, *, size: tuple[int, int], grey: bool = F
         raise InvalidAvatar(
             f"{where} is {found[0]}x{found[1]} pixels, avatar.toml needs {size[0]}x{size[1]}; scale it or correct the box"
         )
+    if not is_whole(data):
+        raise InvalidAvatar(f"{where} is damaged: it is cut short, or one of its chunks is; save it again")
     flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.avatar.files import MAX_IMAGE_BYTES, image_size, read_limited
+from webrtc_avatar.avatar.files import MAX_IMAGE_BYTES, image_size, is_whole, read_limited
 from webrtc_avatar.errors import FrameOutOfRange, InvalidAvatar
 
 Picture = npt.NDArray[np.uint8]
@@ -143,6 +143,10 @@ class FootageFrames:
             raise InvalidAvatar(
                 f"{where} is {f'{found[0]}x{found[1]} pixels' if found else 'neither JPEG nor PNG'}, avatar.toml says "
                 f"{self._stored_size[0]}x{self._stored_size[1]}; import the avatar again"
+            )
+        if not is_whole(data):
+            raise InvalidAvatar(
+                f"{where} is damaged: it is cut short, or one of its chunks is; import the avatar again"
             )
         try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)

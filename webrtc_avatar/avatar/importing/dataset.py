@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from webrtc_avatar.avatar.files import MAX_IMAGE_BYTES, MAX_IMAGE_PX, image_size, read_limited
+from webrtc_avatar.avatar.files import MAX_IMAGE_BYTES, MAX_IMAGE_PX, image_size, is_whole, read_limited
 from webrtc_avatar.avatar.footage import CROP_PX, cut_face
 from webrtc_avatar.avatar.footage_frames import Picture, Size
 from webrtc_avatar.avatar.importing import landmarks
@@ -118,8 +118,8 @@ def _decode(data: bytes, where: str, expected: Size | None) -> Picture:
         raise CannotImport(
             f"{where} is {size[0]}x{size[1]} pixels, the frames before it {expected[0]}x{expected[1]}; all must be alike"
         )
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
-        raise CannotImport(f"{where} is cut short; copy the dataset again")
+    if not is_whole(data):
+        raise CannotImport(f"{where} is cut short, or one of its chunks is; copy the dataset again")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
