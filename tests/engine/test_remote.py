@@ -60,6 +60,13 @@ async def metrics(client):
         return await response.text()
 
 
+async def healthy(client, count):
+    """Wait until so many engines are well."""
+    async with asyncio.timeout(SOON_S):
+        while f"webrtc_avatar_engine_healthy_workers {count}.0" not in await metrics(client):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def readiness(client):
     async with client.get("/ready") as response:
         return response.status, (await response.json())["status"]
@@ -134,27 +141,28 @@ async def test_an_engine_that_hangs_is_left_and_another_one_taken(speech):
         _, client = await stack.enter_async_context(running(*flags, "--no-grpc"))
         peers = [await stack.enter_async_context(speaking(client, speech)) for _ in range(2)]
         await more_rendered(client, 50)
-        assert "webrtc_avatar_engine_healthy_workers 2.0" in await metrics(client)
+        await healthy(client, 2)
         both[0][0].send_signal(signal.SIGSTOP)
         for peer in peers:
             await peer.event(type="stats")
-        async with asyncio.timeout(SOON_S):
-            while "webrtc_avatar_engine_healthy_workers 1.0" not in await metrics(client):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        await healthy(client, 1)
         for peer in peers:
             assert lips_move(await new_pictures(peer)) > 3
+        both[0][0].send_signal(signal.SIGCONT)
+        await healthy(client, 2)
 
 
 async def test_a_media_server_says_in_one_line_why_it_cannot_use_an_engine(tmp_path):
+    shutil.copytree("models/iris", tmp_path / "iris", ignore=shutil.ignore_patterns("source"))
+    with (tmp_path / "iris" / "avatar.toml").open("a") as manifest:
+        manifest.write("# not the same\n")
     async with engine(WEBRTC_AVATAR_TOKEN="secret") as (_, address):
-        said = await refusal("--engine", address, WEBRTC_AVATAR_ENGINE_TOKEN="wrong")
-        assert f"the engine at {address} refuses the token" in said
-        shutil.copytree("models/iris", tmp_path / "iris", ignore=shutil.ignore_patterns("source"))
-        with (tmp_path / "iris" / "avatar.toml").open("a") as manifest:
-            manifest.write("# not the same\n")
-        another = ("--engine", address, "--avatar-folder", tmp_path)
-        said = await refusal(*another, WEBRTC_AVATAR_ENGINE_TOKEN="secret")
-        assert "holds another avatar 'iris'" in said
+        locked, other = await asyncio.gather(
+            refusal("--engine", address, WEBRTC_AVATAR_ENGINE_TOKEN="wrong"),
+            refusal("--engine", address, "--avatar-folder", tmp_path, WEBRTC_AVATAR_ENGINE_TOKEN="secret"),
+        )
+    assert f"the engine at {address} refuses the token" in locked
+    assert "holds another avatar 'iris'" in other
 
 
 async def test_a_film_is_rendered_with_faces_from_elsewhere(tmp_path, speech_wav):

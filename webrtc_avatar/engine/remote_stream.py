@@ -16,7 +16,8 @@ import numpy as np
 
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
 from webrtc_avatar.engine.model import WINDOW_CHUNKS_AFTER, WINDOW_CHUNKS_BEFORE, Floats
-from webrtc_avatar.engine.remote_connection import Link, Question, RemoteModel
+from webrtc_avatar.engine.remote_connection import RemoteModel
+from webrtc_avatar.engine.remote_link import Link, Question
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import AvatarServerError, InvalidAudio
 from webrtc_avatar.rpc import engine_pb2 as messages
@@ -32,6 +33,8 @@ _MARGIN_CHUNKS = 4
 _MOST_LOSSES = 3
 """So many engines in a row may go away over a bulk frame before it counts as the frame's fault."""
 _WAIT_FOR_ANOTHER_S = 10.0
+_MOST_ASKED = 256
+"""Frames of a live stream that may wait for their faces: ten seconds of them."""
 
 
 class RemoteStream:
@@ -291,6 +294,8 @@ class Caller:
 
     def _drop_old_sound(self, newest: int) -> None:
         """Forget the sound that no frame that is asked for, or will be, has to hear again."""
+        while len(self._asked) > _MOST_ASKED and not self._bulk:
+            self._asked.pop(next(iter(self._asked)))  # whoever asked in real time has long ceased to wait
         oldest = newest
         for (_, frame), question in self._asked.items():
             oldest = frame + self.chunks_after if question.index is not None else newest
