@@ -128,7 +128,10 @@ class Settings(BaseSettings):
         256, ge=1, description="streams of media servers that this machine's engine renders for at once"
     )
     render_budget_ms: float = Field(
-        30.0, gt=0, le=200, description="time between a chunk's arrival and its frame's departure"
+        30.0,
+        gt=0,
+        le=200,
+        description="time between a chunk's arrival and its frame's departure; a model that needs longer gets up to 200",
     )
     silence_dbfs: float = Field(-52.0, ge=-90, le=0, description="sound below this level counts as silence")
     idle_seed: int | None = Field(None, description="seed of blinks, gaze and sway; none: another one each session")
