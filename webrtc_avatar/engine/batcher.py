@@ -178,19 +178,11 @@ class Batcher:
         return []
 
     def _fill(self, batch: Batch, mine: list[tuple[Loaded, _Queue, Capacity]], now_s: float) -> None:
-        starving = [entry for entry in mine if entry[1].bulk and _starved_s(entry[1]) <= now_s]
-        if starving and any(queue.live for _, queue, _ in mine):
-            queue = min((queue for _, queue, _ in starving), key=_starved_s)
-            batch.requests = self._pop_bulk(queue, 1, now_s)
-            return
-        due = [entry for entry in mine if entry[1].live and self._live_start_s(entry[1], entry[2], now_s) <= now_s]
-        if due:
-            _, queue, capacity = min(due, key=lambda entry: entry[1].live[0])
-            batch.requests = _pop_live(queue, capacity, now_s, batch.late)
-            if batch.requests:  # a caller may have gone since they were looked at
-                self._top_up(batch.requests, queue, capacity, mine, now_s)
-            return
-        within_s = self._bulk_time_s(mine, now_s)
+        within_s = None
+        if any(queue.live for _, queue, _ in mine):
+            if self._fill_live(batch, mine, now_s):
+                return
+            within_s = self._bulk_time_s(mine, now_s)
         ready = [
             entry
             for entry in mine
@@ -199,10 +191,25 @@ class Batcher:
             and (within_s is None or entry[2].predict(1) <= within_s)
         ]
         if ready:
-            _, queue, capacity = min(ready, key=lambda entry: entry[1].bulk[0].submitted_s)
+            _, queue, capacity = min(ready, key=lambda entry: entry[1].bulk[0].submitted_s) if ready[1:] else ready[0]
             slice_s = BULK_SLICE_S if within_s is None and not self._is_live(now_s) else LIVE_SLICE_S
             within_s = slice_s if within_s is None else min(slice_s, within_s)
             batch.requests = self._pop_bulk(queue, capacity.best(len(queue.bulk), within_s), now_s)
+
+    def _fill_live(self, batch: Batch, mine: list[tuple[Loaded, _Queue, Capacity]], now_s: float) -> bool:
+        """Take what is due where live frames wait: of bulk that starves one frame, else live ones; say whether anything was."""
+        starving = [queue for _, queue, _ in mine if queue.bulk and _starved_s(queue) <= now_s]
+        if starving:
+            batch.requests = self._pop_bulk(min(starving, key=_starved_s), 1, now_s)
+            return True
+        due = [entry for entry in mine if entry[1].live and self._live_start_s(entry[1], entry[2], now_s) <= now_s]
+        if not due:
+            return False
+        _, queue, capacity = min(due, key=lambda entry: entry[1].live[0])
+        batch.requests = _pop_live(queue, capacity, now_s, batch.late)
+        if batch.requests:  # a caller may have gone since they were looked at
+            self._top_up(batch.requests, queue, capacity, mine, now_s)
+        return True
 
     def _top_up(
         self,

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ASKED_AT_ONCE = 4
+"""Frames whose features are looked up before a thread sees to something else."""
+
 
 class Engine:
     """All models on all devices. Thread-safe: every method may be called from any thread."""
@@ -155,9 +158,9 @@ class Engine:
             EngineFailure: see `open`.
         """
         stream = self.open(avatar, on_face, bulk=deadline_s == math.inf)
-        for place, frame in enumerate(frames):
-            base = frame if bases is None else bases[place]
-            stream.request(frame, index=place, deadline_s=deadline_s, epoch=0, base=base)
+        asked = list(zip(frames, range(len(frames)), frames if bases is None else bases, strict=True))
+        for first in range(0, len(asked), _ASKED_AT_ONCE):
+            stream.request_all(asked[first : first + _ASKED_AT_ONCE], deadline_s=deadline_s, epoch=0)
         return stream
 
     def status(self) -> EngineStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from webrtc_avatar.engine.model import Floats, Job, Track
@@ -138,6 +138,20 @@ class Source:
             self.answer(Face(index=index, epoch=epoch, error=failure))
             return []
         return [self._request(context, index, deadline_s=deadline_s, epoch=epoch, base=base)]
+
+    def look_up_all(self, asked: Sequence[tuple[int, int, int]], *, deadline_s: float, epoch: int) -> list[Request]:
+        """Return the requests for several frames; see `look_up`.
+
+        Args:
+            asked: frame, index and base of each.
+            deadline_s: as for `hear`.
+            epoch: the caller's epoch.
+        """
+        return [
+            request
+            for frame, index, base in asked
+            for request in self.look_up(frame, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
+        ]
 
     def answer(self, *faces: Face) -> None:
         """Hand the faces of one model call to the caller, less those that nobody wants any more."""

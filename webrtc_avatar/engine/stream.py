@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -93,6 +93,11 @@ class Stream:
             base: number of the frame of footage to render it on.
         """
         look_up = partial(self._source.look_up, frame, index=index, deadline_s=deadline_s, epoch=epoch, base=base)
+        self._executor.add(self._source, look_up)
+
+    def request_all(self, asked: Sequence[tuple[int, int, int]], *, deadline_s: float, epoch: int) -> None:
+        """Ask for several frames as `request` does: frame, index and base of each."""
+        look_up = partial(self._source.look_up_all, asked, deadline_s=deadline_s, epoch=epoch)
         self._executor.add(self._source, look_up)
 
     def reset(self, epoch: int) -> None:
