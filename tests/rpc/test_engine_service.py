@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -433,6 +434,18 @@ async def test_an_engine_that_goes_down_gives_its_live_streams_away_in_their_nex
             pass
         assert face.crop is not None
         assert other.server._engine_service.streams == 1
+
+
+async def test_a_server_whose_engine_has_stopped_counts_as_gone(start, engine, iris, monkeypatch):
+    server = await start()
+    async with remote(server) as far:
+        await loaded(far, iris)
+        stopped = replace(engine.status(), running=False)
+        monkeypatch.setattr(engine, "status", lambda: stopped)
+        await until(lambda: not far.status().workers)
+        monkeypatch.setattr("webrtc_avatar.engine.remote._LATER_S", 0.2)
+        with pytest.raises(EngineLost, match="its engine has stopped"):
+            await loaded(far, iris)
 
 
 async def test_who_waits_is_told_when_the_engine_stops(start, iris, voice, gate):

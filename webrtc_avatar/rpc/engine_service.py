@@ -18,7 +18,7 @@ import numpy as np
 from webrtc_avatar.engine import Face
 from webrtc_avatar.engine.fingerprint import content_fingerprint
 from webrtc_avatar.engine.interface import AnyStream
-from webrtc_avatar.errors import AvatarMismatch, InvalidAudio, InvalidRequest, ServerDraining, ServerFull
+from webrtc_avatar.errors import AvatarMismatch, EngineLost, InvalidAudio, InvalidRequest, ServerDraining, ServerFull
 from webrtc_avatar.rpc import engine_pb2 as messages
 from webrtc_avatar.rpc.casting import Cast
 from webrtc_avatar.rpc.engine_wire import to_face, to_status
@@ -65,11 +65,8 @@ class EngineService:
     async def GetStatus(  # noqa: N802
         self, request: messages.StatusRequest, context: Context
     ) -> messages.StatusResponse:
-        """Tell how the engine stands."""
-        engine = self._lipsync.engine
-        return to_status(
-            engine.status(), runtime_name=engine.runtime_name, draining=self._draining, streams=self._streams
-        )
+        """Tell how the engine stands; one that cannot render is told as gone."""
+        return await answered(context, self._status())
 
     async def Load(self, request: messages.LoadRequest, context: Context) -> messages.LoadResponse:  # noqa: N802
         """Load an avatar that both sides hold."""
@@ -83,6 +80,13 @@ class EngineService:
         async with aclosing(streamed(context, self._rendered(requests))) as responses:
             async for response in responses:
                 yield response
+
+    async def _status(self) -> messages.StatusResponse:
+        engine = self._lipsync.engine
+        status = engine.status()
+        if not status.running or not status.workers:
+            raise EngineLost("its engine has stopped; its log says why: start it again")
+        return to_status(status, runtime_name=engine.runtime_name, draining=self._draining, streams=self._streams)
 
     async def _rendered(
         self, requests: AsyncIterator[messages.RenderRequest]
