@@ -519,3 +519,27 @@ async def test_asks_that_make_no_sense_end_the_call(start, iris, ask):
 def test_an_address_is_a_host_and_a_port(address):
     with pytest.raises(ValueError, match="engines"):
         Settings(engines=[address])
+
+
+async def test_no_bulk_frame_is_lost_while_engines_come_and_go(start, engine, iris, voice):
+    servers = [await start(), await start()]
+    sound = np.concatenate([voice] * 4)
+    expected = await faces_of(engine, iris, sound, windowed=True)
+    async with remote(*servers) as far:
+        await loaded(far, iris)
+        stopped = asyncio.Event()
+
+        async def work():
+            while not stopped.is_set():
+                assert_same(await faces_of(far, iris, sound, windowed=True), expected)
+
+        workers = [asyncio.create_task(work()) for _ in range(3)]
+        for turn in range(5):
+            await until(lambda: any(one.links for one in far._connections))
+            port = servers[turn % 2].server.port
+            await servers[turn % 2].server.aclose()
+            servers[turn % 2] = await start(grpc_port=port)
+            await asyncio.sleep(0.2)
+        stopped.set()
+        await asyncio.gather(*workers)
+        assert not far._callers
