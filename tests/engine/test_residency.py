@@ -53,6 +53,13 @@ def test_a_model_is_loaded_once_however_often_it_is_asked_for(tmp_path):
         assert len(rooms.made) == 1
 
 
+def test_who_leaves_while_a_model_loads_does_not_cancel_it_for_the_others(tmp_path):
+    with engine_of() as rooms:
+        future = rooms.engine.load(package(tmp_path, "anna"))
+        assert not future.cancel()
+        assert future.result(SOON_S) is not None
+
+
 def test_the_same_package_read_again_is_the_same_model(tmp_path):
     with engine_of() as rooms:
         first = package(tmp_path, "anna")

@@ -137,6 +137,12 @@ async def test_footage_that_there_is_not_is_said(rpc):
         )
 
 
+async def test_stats_count_the_frames_of_callers_who_came_at_the_same_time_first(rpc, voice):
+    await asyncio.gather(*(rpc.stub.GenerateBatchWithAudio(request_of(voice, count=4)) for _ in range(3)))
+    after = await rpc.stub.GetStats(messages.StatsRequest(model_name="iris"))
+    assert after.total_requests == 12
+
+
 async def test_stats_count_frames_and_time_model_calls(rpc, voice):
     ask = messages.StatsRequest(model_name="iris")
     before = await rpc.stub.GetStats(ask)

@@ -30,6 +30,13 @@ class Place:
     memory_bytes: int = 0
 
 
+def _coming() -> Future[Model]:
+    """Return a future that nobody who waits for it can cancel: others wait for it too."""
+    future: Future[Model] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Loaded:
     """One avatar's model; requests for it share batches. `residency` alone writes it.
@@ -55,7 +62,7 @@ class Loaded:
     reserved: dict[int, int] = field(default_factory=dict)
     users: int = 0
     used_s: float = 0.0
-    future: Future[Model] = field(default_factory=Future)
+    future: Future[Model] = field(default_factory=_coming)
     evicted: bool = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -82,6 +83,7 @@ class Casting:
         self._engine = engine
         self._pool = pool
         self._casts: dict[str, Cast] = {}
+        self._counts: defaultdict[str, Counts] = defaultdict(Counts)
 
     async def get(self, name: str) -> Cast:
         """Return an avatar whose model is loaded.
@@ -103,12 +105,12 @@ class Casting:
         avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         # Shielded: a caller that goes away must not cancel the load for those who wait beside it.
         model = await asyncio.shield(asyncio.wrap_future(self._engine.load(avatar)))
+        cast = self._casts.get(name)  # callers who came at the same time may have made it meanwhile
         if cast is None or cast.avatar is not avatar:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
-            counts = cast.counts if cast is not None else Counts()
             order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
             reach = (model.chunks_before, model.chunks_after)
-            cast = self._casts[name] = Cast(avatar, painter, *reach, weight_order=order, counts=counts)
+            cast = self._casts[name] = Cast(avatar, painter, *reach, weight_order=order, counts=self._counts[name])
         return cast
 
     def known(self, name: str) -> Cast | None:
