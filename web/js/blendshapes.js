@@ -6,7 +6,7 @@ import { requestJson } from "../sdk/signalling.js";
 import { WhepViewer } from "../sdk/whep.js";
 import { describeFailure, findObstacle } from "./failures.js";
 import { Microphone } from "./microphone.js";
-import { keepScreenOn } from "./playback.js";
+import { followShape, keepScreenOn } from "./playback.js";
 import { Recording } from "./recording.js";
 import { ShapeBars } from "./shape_bars.js";
 
@@ -145,7 +145,8 @@ function showWithPicture(_nowMs, frame) {
     inStepAtMs = performance.now();
     bars.show(face);
   }
-  element("face").requestVideoFrameCallback(showWithPicture);
+  followShape(element("face"));
+element("face").requestVideoFrameCallback(showWithPicture);
 }
 
 /** Show a face at rest, and no figures. */

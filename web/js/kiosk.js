@@ -2,7 +2,7 @@
 
 import { requestJson } from "../sdk/signalling.js";
 import { IdleViewer, WhepViewer } from "../sdk/whep.js";
-import { keepScreenOn, playAloud } from "./playback.js";
+import { followShape, keepScreenOn, playAloud } from "./playback.js";
 
 const HINTS = {
   unknown_session: "Waiting for the conversation to begin",
@@ -34,6 +34,7 @@ class Screen {
   constructor(video) {
     this.#video = video;
     video.addEventListener("loadeddata", show);
+    followShape(video);
   }
 
   get open() {

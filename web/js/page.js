@@ -4,7 +4,7 @@ import { AvatarSession } from "../sdk/avatar.js";
 import { requestJson } from "../sdk/signalling.js";
 import { describeFailure, findObstacle } from "./failures.js";
 import { Microphone, MicrophoneError } from "./microphone.js";
-import { keepScreenOn } from "./playback.js";
+import { followShape, keepScreenOn } from "./playback.js";
 import { element, View } from "./view.js";
 import { VoiceStrip } from "./voice_strip.js";
 
@@ -146,6 +146,7 @@ async function load() {
   }
 }
 
+followShape(element("face"));
 view.onGo = () => (view.phase === "still" ? start() : stop());
 view.onAvatar = (name) => session?.setAvatar(name);
 view.onMicrophone = changeMicrophone;

@@ -46,3 +46,14 @@ export function keepScreenOn() {
     lock?.release();
   };
 }
+
+/**
+ * Keep a video's data-shape true, "square" or "other": faces that are square fill their frame, footage is shown whole.
+ *
+ * @param {HTMLVideoElement} video
+ */
+export function followShape(video) {
+  video.addEventListener("resize", () => {
+    video.dataset.shape = video.videoWidth === video.videoHeight ? "square" : "other";
+  });
+}
