@@ -77,15 +77,15 @@ def test_bounds_lie_on_the_grid_of_jpegs_blocks_within_the_frame(painter):
 def test_the_face_lives(painter):
     frames = [painter.paint(base, None).astype(int) for base in (0, 250, 500)]
     assert all(np.abs(a - b).mean() > 0.5 for a, b in itertools.pairwise(frames))
-    assert any(painter._pose(base).look.lid > 0.9 for base in range(200))
+    assert any(painter.pose(base).look.lid > 0.9 for base in range(200))
 
 
 def test_a_gaze_takes_two_frames_to_arrive(painter):
-    jumps = [base for base in range(1, 400) if painter._pose(base).look.gaze != painter._pose(base - 1).look.gaze]
+    jumps = [base for base in range(1, 400) if painter.pose(base).look.gaze != painter.pose(base - 1).look.gaze]
     assert jumps
     for base in jumps:
-        assert painter._pose(base).look.arrived == 0.5
-        assert painter._pose(base + 1).look.arrived == 1.0
+        assert painter.pose(base).look.arrived == 0.5
+        assert painter.pose(base + 1).look.arrived == 1.0
 
 
 @pytest.mark.parametrize("base", [-1, 1500])
