@@ -283,9 +283,18 @@ def test_checkpoints_that_are_none_are_refused_and_nothing_in_them_runs(reposito
     assert not ran
 
 
-def test_what_is_missing_is_said_with_how_to_name_it(repository, into):
+def test_an_audio_encoder_beside_the_checkpoint_is_found(source, into, checkpoints):
+    imported = import_avatar(source, ImportOptions(into, checkpoint=checkpoints / "99.pth"))
+    assert load_avatar(imported.folder).model.size == 160
+
+
+def test_what_is_missing_is_said_with_how_to_name_it(repository, into, tmp_path, checkpoints):
     (repository.parent.parent / "model" / "checkpoints").unlink()
-    refused(repository, into, "name SyncTalk_2D's model/checkpoints/audio_visual_encoder.pth with --audio-encoder")
+    alone = tmp_path / "alone" / "99.pth"
+    alone.parent.mkdir()
+    alone.write_bytes((checkpoints / "99.pth").read_bytes())
+    match = "name SyncTalk_2D's model/checkpoints/audio_visual_encoder.pth with --audio-encoder"
+    refused(repository, into, match, checkpoint=alone)
     (repository.parent.parent / "checkpoint" / "May").unlink()
     refused(repository, into, "name it with --checkpoint")
 

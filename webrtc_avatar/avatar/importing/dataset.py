@@ -55,7 +55,8 @@ def import_dataset(
             "process the video again"
         )
     progress("network", 0, 1)
-    network = add_networks(draft, _checkpoint(source, checkpoint), _encoder(source, encoder))
+    generator = _checkpoint(source, checkpoint)
+    network = add_networks(draft, generator, _encoder(source, generator, encoder))
     progress("network", 1, 1)
     crop_px = CROP_PX[network.size]
     stored = sum((source / name).stat().st_size for name in frames)
@@ -142,15 +143,15 @@ def _checkpoint(source: Path, given: Path | None) -> Path:
     return max(epochs, key=lambda file: int(file.stem))
 
 
-def _encoder(source: Path, given: Path | None) -> Path:
-    """Return the audio encoder's file: the one that was named, or where SyncTalk_2D's repository has it."""
+def _encoder(source: Path, checkpoint: Path, given: Path | None) -> Path:
+    """Return the audio encoder's file: the one that was named, beside the checkpoint, or where SyncTalk_2D's repository has it."""
     if given is not None:
         return given
-    roots = (source, source.resolve().parent, source.resolve().parent.parent)
+    roots = (checkpoint.resolve().parent, source, source.resolve().parent, source.resolve().parent.parent)
     for path in (root / folder / name for root in roots for folder in _ENCODER_FOLDERS for name in _ENCODERS):
         if path.is_file():
             return path
     raise CannotImport(
         f"no audio encoder was found near {source}: name SyncTalk_2D's model/checkpoints/audio_visual_encoder.pth with "
-        "--audio-encoder, or put it into the dataset's folder"
+        "--audio-encoder, or put it into the dataset's folder or beside the checkpoint"
     )
