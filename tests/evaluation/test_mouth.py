@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("onnxruntime")
-
 from tests.avatar.package_parts import IRIS
 from webrtc_avatar.avatar.compose import i420
 from webrtc_avatar.avatar.package import load_avatar

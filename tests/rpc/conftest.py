@@ -164,3 +164,8 @@ async def start(engine, library):
 @pytest.fixture
 async def rpc(start):
     return await start()
+
+
+@pytest.fixture
+def iris(library):
+    return library.get("iris")
