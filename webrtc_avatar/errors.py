@@ -106,6 +106,26 @@ class InvalidAvatar(AvatarServerError):
     status = 422
 
 
+class NoFaceFound(AvatarServerError):
+    """A photo without a face that could be moved."""
+
+    code = "no_face_found"
+    status = 400
+
+
+class FaceTurnedAway(NoFaceFound):
+    """A photo of a face that is seen from the side."""
+
+    code = "face_turned_away"
+
+
+class PortraitUnavailable(AvatarServerError):
+    """What finds faces in photos is not installed."""
+
+    code = "portrait_unavailable"
+    status = 501
+
+
 class CannotImport(InvalidAvatar):
     """Data of another project, or a package, that no avatar can be made of."""
 
