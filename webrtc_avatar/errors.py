@@ -200,6 +200,27 @@ class UnreadableSound(InvalidAudio):
     status = 415
 
 
+class BufferFull(InvalidAudio):
+    """More sound than may wait for its frames at a time."""
+
+    code = "buffer_full"
+    status = 413
+
+
+class BodyTooLarge(AvatarServerError):
+    """An upload of more bytes, or a picture of more pixels, than the settings allow."""
+
+    code = "too_large"
+    status = 413
+
+
+class SessionFinished(AvatarServerError):
+    """Sound for a session whose last chunk was fed, or for a name that is taken."""
+
+    code = "session_finished"
+    status = 409
+
+
 class EngineFailure(AvatarServerError):
     """A model call failed, alone as well as in a batch."""
 
