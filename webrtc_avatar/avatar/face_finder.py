@@ -161,7 +161,11 @@ class _Networks:
             turn = unit * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
             place = np.hstack([turn, (centre - turn @ np.full(2, _MESH_PX / 2))[:, None]])
             crop = cv2.warpAffine(
-                image, place, (_MESH_PX, _MESH_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+                image,
+                place,
+                (_MESH_PX, _MESH_PX),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
             )
             raw, presence = self._run(self._mesh, crop[..., ::-1] / np.float32(255))
             if 1 / (1 + math.exp(-float(presence.reshape(-1)[0]))) < _MIN_PRESENCE:
