@@ -16,6 +16,7 @@ ModelFactory = Callable[[Any, Runtime], Model]
 
 _KINDS: dict[str, ModelFactory | str] = {
     "viseme_kernel": "webrtc_avatar.engine.viseme:VisemeModel",
+    "portrait": "webrtc_avatar.engine.portrait:PortraitModel",
     "synctalk2d": "webrtc_avatar.engine.synctalk:SyncTalkModel",
     "onnx_generator": "webrtc_avatar.engine.synctalk:SyncTalkModel",
 }

@@ -90,7 +90,7 @@ class VisemeModel:
         self._crop_shape = ((bottom - top) * 3 // 2, right - left)
         self._name = avatar.name
         self._ear = runtime.load(spec.ear, "speech_tcn")
-        self._mouth = runtime.load(spec.mouth, "kernel_mouth")
+        self._draw = self._drawer(avatar, runtime)
         self._check()
 
     def track(self, *, first_chunk: int = 0, windowed: bool = False) -> VisemeTrack:
@@ -124,7 +124,12 @@ class VisemeModel:
 
     def draw(self, weights: Floats) -> Crops:
         """Return mouth crops (batch, height * 3 / 2, width) of mouth weights (batch, weights)."""
-        return _output(self._mouth, {"weights": weights}, "crop", self._name)
+        return self._draw(weights)
+
+    def _drawer(self, avatar: Avatar, runtime: Runtime) -> Callable[[Floats], Crops]:
+        """Return what draws mouths; see `draw`."""
+        mouth = runtime.load(avatar.model.mouth, "kernel_mouth")
+        return lambda weights: _output(mouth, {"weights": weights}, "crop", avatar.name)
 
     def _check(self) -> None:
         try:

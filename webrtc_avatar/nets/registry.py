@@ -22,19 +22,20 @@ class ModelKind:
 
     Attributes:
         ear: network that hears: the name under which `network` makes it.
-        mouth: network that draws.
+        mouth: network that draws; None: no network does.
         weights: how many mouth weights pass between the two.
         visemes: how many viseme classes the ear tells apart.
     """
 
     ear: str
-    mouth: str
+    mouth: str | None
     weights: int
     visemes: int
 
 
 MODEL_KINDS: Mapping[str, ModelKind] = {
     "viseme_kernel": ModelKind(ear="speech_tcn", mouth="kernel_mouth", weights=12, visemes=16),
+    "portrait": ModelKind(ear="speech_tcn", mouth=None, weights=12, visemes=16),
 }
 
 _NETWORKS: Mapping[str, tuple[str, str]] = {

@@ -1,0 +1,149 @@
+"""Pictures of a portrait's eyes: lids that close, eyes that look elsewhere, brows that rise, all from the photo's own pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from webrtc_avatar.avatar.portrait_lips import Floats, Picture, grid
+
+Box = tuple[int, int, int, int]
+
+LIDS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+GAZES = tuple((x, y) for x in (-1.0, -0.5, 0.0, 0.5, 1.0) for y in (-1.0, -0.5, 0.0, 0.5, 1.0))
+BROWS = (0.5, 1.0)
+
+_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
+_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
+_BROWS = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
+_MEETING = 0.82
+"""How far down the eye the lids meet."""
+
+_GAZE = (0.17, 0.10)
+"""Share of an eye's width that the iris moves at a gaze of 1."""
+
+_BROW_RISE = 0.16
+"""Share of an eye's width that brows rise."""
+
+
+@dataclass(frozen=True, slots=True)
+class EyeState:
+    """What both eyes do in a picture; as `EyeCrop`."""
+
+    lid: float
+    gaze: tuple[float, float]
+    brow_raise: float
+
+
+def states() -> list[EyeState]:
+    """Return what pictures a package has."""
+    looks = [EyeState(0.0, gaze, 0.0) for gaze in GAZES]
+    looks += [EyeState(lid, (0.0, 0.0), 0.0) for lid in LIDS if lid > 0]
+    return looks + [EyeState(0.0, (0.0, 0.0), rise) for rise in BROWS]
+
+
+def eye_pictures(fine: Picture, landmarks: Floats, box: Box) -> list[Picture]:
+    """Return the eyes' box in each of `states()`, uint8 BGR.
+
+    Args:
+        fine: uint8 (2 * height, 2 * width, 3) BGR, the plate of twice the size.
+        landmarks: float32 (468, 2 or more) in pixels of the plate.
+        box: left, top, right, bottom in pixels of the plate.
+    """
+    left, top, right, bottom = box
+    places = grid((2 * left, 2 * top, 2 * right, 2 * bottom), 1) / 2 - np.float32(0.25)
+    eyes = [_Eye(landmarks[:, :2], places, side) for side in (0, 1)]
+    rim = _rim(places, box)
+    return [_picture(fine, places, eyes, state, rim) for state in states()]
+
+
+def _picture(fine: Picture, places: Floats, eyes: list[_Eye], state: EyeState, rim: Floats) -> Picture:
+    skin = sum((eye.skin(state.lid, state.brow_raise) for eye in eyes), np.zeros_like(places))
+    ball = sum((eye.ball(state.gaze) for eye in eyes), np.zeros_like(places))
+    inside = np.maximum(*(eye.opening(state.lid) for eye in eyes))
+    pictures = []
+    for move in (skin * rim[..., None], ball):
+        source = (places + move + np.float32(0.5)) * 2 - np.float32(0.5)
+        pictures.append(
+            cv2.remap(fine, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        )
+    mixed = pictures[0] + inside[..., None] * (pictures[1] - pictures[0])
+    size = (places.shape[1] // 2, places.shape[0] // 2)
+    return np.asarray(np.rint(np.clip(cv2.resize(mixed, size, interpolation=cv2.INTER_AREA), 0, 255)), np.uint8)
+
+
+class _Eye:
+    """One eye in its own axes: x across from -1 to 1 between the corners, y down, in half eyes."""
+
+    def __init__(self, points: Floats, places: Floats, side: int) -> None:
+        upper, lower = points[list(_UPPER[side])], points[list(_LOWER[side])]
+        self._half = float(np.linalg.norm(upper[-1] - upper[0])) / 2
+        self._across = (upper[-1] - upper[0]) / (2 * self._half)
+        self._down = np.array([-self._across[1], self._across[0]], np.float32)
+        centre = (upper[0] + upper[-1]) / 2
+        offset = (places - centre) / self._half
+        self.x, self.y = offset @ self._across, offset @ self._down
+
+        def curve(line: Floats) -> Floats:
+            flat = (line - centre) / self._half
+            places_x = np.linspace(-1, 1, 33)
+            fit = np.interp(places_x, flat @ self._across, flat @ self._down)
+            fit = np.convolve(np.pad(fit, 2, mode="edge"), np.ones(5) / 5, "valid")
+            return np.asarray(np.interp(self.x, places_x, fit), np.float32)
+
+        self._upper, self._lower = curve(upper), curve(lower)
+        self._height = float((lower[4] - upper[4]) @ self._down) / self._half
+        middle = (upper[4] + lower[4]) / 2
+        self._iris = ((middle - centre) @ self._across / self._half, (middle - centre) @ self._down / self._half)
+        brow = points[list(_BROWS[side])]
+        self._brow = float(np.mean((brow - centre) @ self._down)) / self._half
+
+    def opening(self, lid: float) -> Floats:
+        """Return 1 where the eyeball shows, 0 elsewhere, soft at the lids."""
+        upper, lower = self._lids(lid)
+        soft = self._half / 1.2
+        share = np.clip(0.5 + (self.y - upper) * soft, 0, 1) * np.clip(0.5 + (lower - self.y) * soft, 0, 1)
+        return np.asarray(share * (np.abs(self.x) < 1) * np.clip((lower - upper) * 12, 0, 1), np.float32)
+
+    def _lids(self, lid: float) -> tuple[Floats, Floats]:
+        meeting = self._upper + _MEETING * (self._lower - self._upper)
+        return self._upper + lid * (meeting - self._upper), self._lower + lid * (meeting - self._lower)
+
+    def skin(self, lid: float, brow_raise: float) -> Floats:
+        """Return from where the skin takes its colour, relative to itself, in pixels."""
+        upper, lower = self._lids(lid)
+        beside = np.exp(-((np.maximum(np.abs(self.x) - 0.95, 0) / 0.35) ** 2))
+        reach = max(-self._brow * 0.75, 0.5)
+        over, under = np.maximum(upper - self.y, 0), np.maximum(self.y - lower, 0)
+        sunk, risen = upper - self._upper, lower - self._lower
+        # The lid's own skin goes with its edge; that between lid and brow stretches.
+        rows = -sunk * _fade(over / (reach + sunk)) * (self.y < (upper + lower) / 2)
+        rows += -risen * _fade(under / 0.9) * (self.y >= (upper + lower) / 2)
+        rows = rows * beside
+        brow = np.exp(-(((self.x) / 1.3) ** 4)) * np.exp(
+            -(((self.y - self._brow) / (0.95 * abs(self._brow) + 0.1)) ** 4)
+        )
+        rows = rows + 2 * _BROW_RISE * brow_raise * brow * _fade(np.maximum(self.y - self._upper + 0.45, 0) / 0.45)
+        return np.asarray(self._half * rows[..., None] * self._down, np.float32)
+
+    def ball(self, gaze: tuple[float, float]) -> Floats:
+        """Return from where the eyeball takes its colour, relative to itself, in pixels."""
+        x, y = 2 * _GAZE[0] * gaze[0], -2 * _GAZE[1] * gaze[1]
+        distance = np.hypot(self.x - self._iris[0] - x, 0.6 * (self.y - self._iris[1] - y))
+        share = _fade((distance - 0.5 * max(self._height, 0.45)) / 0.6)
+        move = -share[..., None] * (x * self._across + y * self._down)
+        return np.asarray(self._half * move * (np.abs(self.x) < 1.1)[..., None], np.float32)
+
+
+def _fade(value: Floats) -> Floats:
+    t = np.clip(value, 0, 1)
+    return np.asarray(1 - t * t * (3 - 2 * t), np.float32)
+
+
+def _rim(places: Floats, box: Box) -> Floats:
+    left, top, right, bottom = box
+    x = np.minimum(places[..., 0] - left, right - 1 - places[..., 0])
+    y = np.minimum(places[..., 1] - top, bottom - 1 - places[..., 1])
+    return 1 - _fade(np.minimum(x, y) / 10)
