@@ -21,10 +21,16 @@ _BROWS = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
 _MEETING = 0.82
 """How far down the eye the lids meet."""
 
-_GAZE = (0.17, 0.10)
+_GAZE = (0.11, 0.055)
 """Share of an eye's width that the iris moves at a gaze of 1."""
 
-_BROW_RISE = 0.16
+_LOWER_LID = 0.17
+"""Half eyes that the lower lid's edge is below its landmarks, so that nothing of the eye shows when lids have closed."""
+
+_WIDER = 1.1
+"""The eye's corners are beyond their landmarks."""
+
+_BROW_RISE = 0.10
 """Share of an eye's width that brows rise."""
 
 
@@ -79,8 +85,9 @@ class _Eye:
 
     def __init__(self, points: Floats, places: Floats, side: int) -> None:
         upper, lower = points[list(_UPPER[side])], points[list(_LOWER[side])]
-        self._half = float(np.linalg.norm(upper[-1] - upper[0])) / 2
-        self._across = (upper[-1] - upper[0]) / (2 * self._half)
+        width = float(np.linalg.norm(upper[-1] - upper[0]))
+        self._half = _WIDER * width / 2
+        self._across = (upper[-1] - upper[0]) / width
         self._down = np.array([-self._across[1], self._across[0]], np.float32)
         centre = (upper[0] + upper[-1]) / 2
         offset = (places - centre) / self._half
@@ -93,7 +100,9 @@ class _Eye:
             fit = np.convolve(np.pad(fit, 2, mode="edge"), np.ones(5) / 5, "valid")
             return np.asarray(np.interp(self.x, places_x, fit), np.float32)
 
-        self._upper, self._lower = curve(upper), curve(lower)
+        arch = np.maximum(1 - self.x**2, 0)
+        self._upper = curve(upper)
+        self._lower = curve(lower) + _LOWER_LID * arch
         self._height = float((lower[4] - upper[4]) @ self._down) / self._half
         middle = (upper[4] + lower[4]) / 2
         self._iris = ((middle - centre) @ self._across / self._half, (middle - centre) @ self._down / self._half)
@@ -122,10 +131,11 @@ class _Eye:
         rows = -sunk * _fade(over / (reach + sunk)) * (self.y < (upper + lower) / 2)
         rows += -risen * _fade(under / 0.9) * (self.y >= (upper + lower) / 2)
         rows = rows * beside
-        brow = np.exp(-(((self.x) / 1.3) ** 4)) * np.exp(
-            -(((self.y - self._brow) / (0.95 * abs(self._brow) + 0.1)) ** 4)
-        )
-        rows = rows + 2 * _BROW_RISE * brow_raise * brow * _fade(np.maximum(self.y - self._upper + 0.45, 0) / 0.45)
+        still = self._upper - 0.3
+        below = np.clip((self.y - self._brow - 0.05) / np.maximum(still - self._brow - 0.05, 0.15), 0, 1)
+        above = np.clip((self._brow - self.y - 0.1) / (0.9 * abs(self._brow)), 0, 1)
+        brow = np.exp(-((self.x / 1.3) ** 4)) * _fade(below) * _fade(above)
+        rows = rows + 2 * _BROW_RISE * brow_raise * brow
         return np.asarray(self._half * rows[..., None] * self._down, np.float32)
 
     def ball(self, gaze: tuple[float, float]) -> Floats:

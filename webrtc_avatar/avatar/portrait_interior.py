@@ -10,7 +10,7 @@ from webrtc_avatar.avatar.portrait_mouth import STEP_PX, MouthArt
 
 Box = tuple[int, int, int, int]
 
-_DARK = (24.0, 18.0, 44.0)
+_DARK = (36.0, 28.0, 66.0)
 _TEETH = (192.0, 216.0, 232.0)
 _TONGUE = (92.0, 84.0, 168.0)
 _SKIN_LUMA = 165.0
@@ -81,8 +81,8 @@ def _layers(lips: Lips, box: Box, light: Floats) -> dict[str, Picture]:
     return {
         "cavity": _picture(cavity * light, None, size),
         "upper_teeth": _teeth(u, y - 0.035, light, size, shade=1.08),
-        "lower_teeth": _teeth(u / 0.9, 0.13 - y, light, size, shade=0.75),
-        "tongue": _tongue(u, y - 0.20, light, size),
+        "lower_teeth": _teeth(u / 0.9, 0.02 - y, light, size, shade=0.75),
+        "tongue": _tongue(u, y + 0.04, light, size),
     }
 
 

@@ -156,7 +156,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
     zero = np.zeros_like(u)
     sides = np.clip(u, -1, 1) * near * np.exp(-((np.maximum(np.abs(u) - 1.0, 0) / 0.6) ** 2))
 
-    jaw = _rise(depth, -0.8 * lips.nose, 0.8 * lips.chin) * _fade(down, lips.chin, 1.9 * lips.chin) * 0.8
+    jaw = _rise(depth, -1.0 * lips.nose, 0.6 * lips.chin) * _fade(down, lips.chin, 1.9 * lips.chin) * 0.8
     jaw *= np.exp(-((np.maximum(np.abs(u) - 0.9, 0) / 0.9) ** 2))
     moves: dict[str, tuple[Floats, Floats]] = {
         "jawOpen": (

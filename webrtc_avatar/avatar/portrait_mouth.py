@@ -106,7 +106,7 @@ class MouthPainter:
         jaw = JAW_DROP * float(weights[_JAW]) * half
         picture = art.cavity.astype(np.float32)
         lift = (0.45 * float(weights[_TONGUE_UP]) + 0.40 * float(weights[_TONGUE_OUT])) * half
-        tongue = self._shifted(art.tongue, 0.9 * jaw - lift)
+        tongue = self._shifted(art.tongue, 0.72 * jaw - lift)
         if weights[_TONGUE_OUT] <= weights[_TONGUE_UP]:
             _over(picture, tongue)
         _over(picture, self._shifted(art.lower_teeth, 0.95 * jaw))
