@@ -1,4 +1,4 @@
-"""The commands `webrtc-avatar avatar import`, `list`, `inspect` and `check`.
+"""The commands `webrtc-avatar avatar import`, `create`, `list`, `inspect` and `check`.
 
 Exit codes: 0 all went well, 1 something is wrong with an avatar or what should become one, 2 with the command line.
 """
@@ -23,11 +23,11 @@ from webrtc_avatar.avatar.footage import FootageAvatar, read_features
 from webrtc_avatar.avatar.importing import ImportOptions, import_avatar
 from webrtc_avatar.avatar.library import Library, imported_folder
 from webrtc_avatar.avatar.manifest import MANIFEST_NAME
-from webrtc_avatar.avatar.package import AnyAvatar, load_avatar
-from webrtc_avatar.errors import AvatarServerError, UnknownAvatar
+from webrtc_avatar.avatar.package import AnyAvatar, drawn, load_avatar
+from webrtc_avatar.errors import AvatarServerError, CannotImport, UnknownAvatar
 
 avatar_app = typer.Typer(
-    help="Import, list, inspect and check avatars.",
+    help="Import, create, list, inspect and check avatars.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -93,6 +93,40 @@ def import_(
     console.print(_facts(avatar))
     found = imported.folder.parent == imported_folder()
     folder = "" if found else f" --avatar-folder {imported.folder.parent}"
+    console.print("Talk to it:", f"  webrtc-avatar serve --avatar {avatar.name}{folder}", sep="\n", soft_wrap=True)
+
+
+@avatar_app.command("create")
+def create(
+    *,
+    photo: Annotated[Path, typer.Option(help="A JPEG, PNG or WebP of one person who looks at the camera.")],
+    name: Annotated[str, typer.Option(help="What visitors ask for: a-z 0-9 _ -.")],
+    into: Annotated[Path | None, typer.Option(help="The folder of avatars that it goes to [your own].")] = None,
+    title: Annotated[str | None, typer.Option(help="Name for people [made of the name].")] = None,
+    license_: Annotated[str, typer.Option("--license", help="SPDX expression of the photo.")] = "LicenseRef-private",
+    ear: Annotated[str, typer.Option(help="The drawn avatar that lends its hearing.")] = "iris",
+    force: Annotated[bool, typer.Option("--force", help="Replace an avatar of that name.")] = False,
+) -> None:
+    """Make an avatar of one photo. Only with the consent of whom it shows: see docs/portraits.md."""
+    from webrtc_avatar.avatar.portrait import PortraitOptions, create_portrait, read_photo
+
+    shown = title or name.replace("_", " ").replace("-", " ").title()
+    options = PortraitOptions(into or imported_folder(), name, shown, license_, force)
+    try:
+        try:
+            data = photo.read_bytes()
+        except OSError as error:
+            raise CannotImport(f"{photo} cannot be read: {error.strerror}; name a JPEG, PNG or WebP file") from error
+        with _ended_cleanly():
+            made = create_portrait(read_photo(data), options, drawn(load_avatar(_package(ear, None))))
+        avatar = load_avatar(made.folder)
+    except AvatarServerError as error:
+        _fail(error)
+    for warning in made.warnings:
+        console.print(f"[yellow]Note:[/] {escape(warning)}.")
+    console.print(f"\nCreated [bold]{avatar.name}[/] from {escape(photo.name)}.")
+    console.print(_facts(avatar))
+    folder = "" if made.folder.parent == imported_folder() else f" --avatar-folder {made.folder.parent}"
     console.print("Talk to it:", f"  webrtc-avatar serve --avatar {avatar.name}{folder}", sep="\n", soft_wrap=True)
 
 

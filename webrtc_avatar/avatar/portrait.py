@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from webrtc_avatar.avatar.face_finder import find_face
+from webrtc_avatar.avatar.files import image_size
 from webrtc_avatar.avatar.importing.draft import Draft
 from webrtc_avatar.avatar.manifest import MANIFEST_NAME, NAME_PATTERN
 from webrtc_avatar.avatar.package import Avatar
@@ -35,6 +36,9 @@ Box = tuple[int, int, int, int]
 _SMILE = 0.35
 _FEATHER_PX = 8
 _GRID_PX = 8
+_CENTRED_SHARE = 0.5
+"""Of the picture's shorter side, the height of a face that is taken for granted."""
+
 _LOWER_LIDS = (145, 374)
 
 
@@ -81,8 +85,6 @@ def read_photo(data: bytes) -> Picture:
     """
     if len(data) > MAX_PHOTO_BYTES:
         raise CannotImport(f"the photo has {len(data)} bytes, at most {MAX_PHOTO_BYTES} are read; send a smaller one")
-    from webrtc_avatar.avatar.files import image_size
-
     size = image_size(data)
     if size is None or size[0] * size[1] > MAX_PHOTO_PX:
         what = "no JPEG, PNG or WebP" if size is None else f"of {size[0]}x{size[1]} pixels, more than {MAX_PHOTO_PX}"
@@ -124,6 +126,28 @@ def create_portrait(
     with Draft(options.into, options.name, force=options.force) as draft:
         _fill(draft.folder, plate, options, ear)
         return Portrait(draft.finish(), tuple(warnings))
+
+
+def centred_landmarks(photo: Picture, ear: Avatar) -> Floats:
+    """Return where the landmarks of a face in the picture's middle would be, for pictures in which none is found.
+
+    Args:
+        photo: uint8 (height, width, 3) BGR.
+        ear: a drawn avatar, whose own face lends its shape.
+
+    Returns:
+        float32 (468, 3) in pixels of the photo.
+
+    Raises:
+        PortraitUnavailable: the extra `portrait` is not installed.
+    """
+    height, width = photo.shape[:2]
+    landmarks = find_face(ear.plate).landmarks.copy()
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    scale = _CENTRED_SHARE * min(height, width) / float((high - low).max())
+    landmarks[:, :2] = (landmarks[:, :2] - (low + high) / 2) * scale + np.array([width / 2, height / 2], np.float32)
+    landmarks[:, 2] *= scale
+    return landmarks
 
 
 def boxes(plate: Plate) -> tuple[Box, Box]:
