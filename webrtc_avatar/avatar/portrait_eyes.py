@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from webrtc_avatar.avatar.portrait_lips import Floats, Picture, grid
 
 Box = tuple[int, int, int, int]
+
+_NONE: Any = None
 
 LIDS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 GAZES = tuple((x, y) for x in (-1.0, -0.5, 0.0, 0.5, 1.0) for y in (-1.0, -0.5, 0.0, 0.5, 1.0))
@@ -73,7 +76,7 @@ def _picture(fine: Picture, places: Floats, eyes: list[_Eye], state: EyeState, r
     for move in (skin * rim[..., None], ball):
         source = (places + move + np.float32(0.5)) * 2 - np.float32(0.5)
         pictures.append(
-            cv2.remap(fine, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+            cv2.remap(fine, source, _NONE, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
         )
     mixed = pictures[0] + inside[..., None] * (pictures[1] - pictures[0])
     size = (places.shape[1] // 2, places.shape[0] // 2)

@@ -62,9 +62,9 @@ def _depth(landmarks: Floats, places: Floats, half: float) -> Floats:
         total[cell] += z
         count[cell] += 1
     spread = max(0.14 * half / scale, 0.8)
-    total, count = cv2.GaussianBlur(total, (0, 0), spread), cv2.GaussianBlur(count, (0, 0), spread)
-    faint = 0.01
-    depth = (total + faint * _BACK * half) / (count + faint)
+    sums, counts = (np.asarray(cv2.GaussianBlur(part, (0, 0), spread), np.float32) for part in (total, count))
+    faint = np.float32(0.01)
+    depth = (sums + faint * np.float32(_BACK * half)) / (counts + faint)
     return np.asarray(cv2.GaussianBlur(depth, (0, 0), 1.0), np.float32)
 
 

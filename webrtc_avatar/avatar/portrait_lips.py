@@ -7,13 +7,14 @@ for what is above the line and one for what is below: they agree beyond the corn
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 Picture = npt.NDArray[np.uint8]
 
 INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -197,8 +198,6 @@ def darkest_line(luma: Picture, lips: Lips, scale: float) -> Lips:
         lips: the mouth in pixels of the frame.
         scale: pixels of `luma` per pixel of the frame.
     """
-    from dataclasses import replace
-
     reach = max(0.07, lips.gap)
     shifts = np.linspace(-reach, reach, 29, dtype=np.float32)
     u, y = lips.line[:, :1], lips.line[:, 1:] + shifts[None]
@@ -220,8 +219,8 @@ def darkest_line(luma: Picture, lips: Lips, scale: float) -> Lips:
     best = [int(total[-1].argmin())]
     for back in reversed(came):
         best.append(int(back[best[-1]]))
-    path = shifts[best[::-1]]
-    path = np.convolve(np.pad(path, 2, mode="edge"), np.ones(5) / 5, "valid")
+    found = shifts[best[::-1]]
+    path = np.convolve(np.pad(found, 2, mode="edge"), np.ones(5) / 5, "valid")
     line = np.stack([lips.line[:, 0], lips.line[:, 1] + path], -1).astype(np.float32)
     return replace(lips, line=line)
 

@@ -52,7 +52,7 @@ def make_plate(photo: Picture, landmarks: Floats) -> Plate:
     place = _place(photo.shape[1], photo.shape[0], landmarks)
     scale = float(place[0, 0])
     if scale < 1:
-        photo = cv2.GaussianBlur(photo, (0, 0), 0.4 / scale)
+        photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), 0.4 / scale), np.uint8)
     size = (2 * FRAME_PX, 2 * FRAME_PX)
     fine = np.asarray(
         cv2.warpAffine(photo, place, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8
@@ -97,10 +97,11 @@ def _closed(fine: Picture, lips: Lips, above: Floats, below: Floats) -> Picture:
     masks = [np.clip(0.5 + (edges[0] - y) * soft, 0, 1), np.clip(0.5 + (y - edges[1]) * soft, 0, 1)]
     covers, pictures = [], []
     for mask, move in zip(masks, closing(lips, above, below, points), strict=True):
-        back = -move
+        back: Floats = -move
         for _ in range(_ROUNDS):
             places = points + back
-            back = -cv2.remap(move, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            there = cv2.remap(move, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            back = np.negative(there, dtype=np.float32)
         places = points + back
         pictures.append(
             cv2.remap(fine, places[..., 0], places[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
