@@ -144,6 +144,23 @@ class Settings(BaseSettings):
         (0.0, 0.0), description="[x, y] of the gaze, -1 to 1: to the picture's right, and up"
     )
 
+    chunked_max_sessions: int = Field(8, ge=1, description="chunked sessions at once, those that are over included")
+    chunked_idle_timeout_s: float = Field(
+        3000.0, gt=0, description="a chunked session that nobody feeds or watches for so long ends, and its files go"
+    )
+    chunked_max_duration_s: float = Field(3 * 3600.0, gt=0, description="the longest film of a chunked session")
+    chunked_max_pending_s: float = Field(
+        300.0, ge=10, description="sound of a chunked session that may wait, and the longest that one feed may hold"
+    )
+    chunked_max_audio_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="largest file of one feed")
+    chunked_max_image_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="largest file of an uploaded face")
+    chunked_max_image_pixels: int = Field(40_000_000, ge=10_000, description="most pixels of an uploaded face")
+    hls_folder: Path | None = Field(None, description="where segments are written; none: the system's temporary folder")
+    hls_segment_s: float = Field(2.0, ge=0.4, le=10, description="duration of HLS segments")
+    hls_part_s: float | None = Field(
+        None, ge=0.2, le=10, description="duration of low-latency parts of HLS segments; none: there are no parts"
+    )
+
     log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe record that is written"

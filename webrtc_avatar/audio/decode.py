@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -116,9 +116,12 @@ class SoundFile:
         if isinstance(source, Path | str) and (not Path(source).exists() or Path(source).is_dir()):
             raise UnreadableSound(f"{source} is not a file; {_READABLE}")
         # With the protocol's name no file's name is taken for another protocol's.
-        opened = f"file:{source}" if isinstance(source, Path | str) else source
+        on_disk = isinstance(source, Path | str)
+        opened: Any = f"file:{source}" if on_disk else source
+        # Playlists name other files and addresses; what was sent to a server may open none.
+        options = {} if on_disk else {"protocol_whitelist": "none"}
         try:
-            container = av.open(opened, "r", metadata_errors="replace")
+            container: av.container.InputContainer = av.open(opened, "r", metadata_errors="replace", options=options)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise UnreadableSound(f"{self._name} cannot be read ({_reason(error)}); {_READABLE}") from error
         if not container.streams.audio:

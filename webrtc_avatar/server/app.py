@@ -13,12 +13,13 @@ from aiohttp import web
 
 from webrtc_avatar.avatar.footage_frames import CACHE
 from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.chunked.sessions import ChunkedSessions
 from webrtc_avatar.engine.choice import make_engine
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
-from webrtc_avatar.server import lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import chunked, lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> web.Application:
     signalling.add_routes(app)
     whep.add_routes(app)
     lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
+    chunked.add_routes(app)
     pages.add_routes(app)
     app.cleanup_ctx.append(_rooms)
     return app
@@ -74,11 +76,13 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     app[signalling.LIVE] = live
     app[LIPSYNC] = lipsync
     app[PACKAGES] = packages
+    app[chunked.CHUNKED] = sessions = ChunkedSessions(settings=settings, library=library, engine=engine)
     try:
         await manager.load(settings.avatar)
         async with _grpc(app, lipsync, packages):
             yield
     finally:
+        await sessions.aclose()
         await live.aclose("server shutting down")
         lipsync.close()
         engine.close()

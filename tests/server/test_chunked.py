@@ -1,0 +1,347 @@
+"""Chunked sessions over HTTP: real sound, a real engine, and films that FFmpeg decodes."""
+
+import asyncio
+import io
+import re
+import subprocess
+import wave
+
+import aiohttp
+import av
+import cv2
+import numpy as np
+import pytest
+
+from webrtc_avatar.audio.decode import read
+from webrtc_avatar.server.chunked import CHUNKED
+
+BASE = "/api/audio-driven/chunked"
+
+
+@pytest.fixture(scope="session")
+def photo():
+    return bytes(cv2.imencode(".png", np.full((96, 96, 3), 120, np.uint8))[1].tobytes())
+
+
+@pytest.fixture(scope="session")
+def talk(speech_folder):
+    """Some seconds of a voice, float32 at 16 kHz."""
+    return read(speech_folder / "sense_and_sensibility_01_austen_64kb-0870.wav")
+
+
+def wav(samples, rate_hz=16_000):
+    """Return a WAV file; float samples (n,) or (n, channels)."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return target.getvalue()
+
+
+def encoded(samples, container, codec, rate_hz, layout="mono"):
+    """Return a file of another kind with float samples (n,) of 16 kHz."""
+    target = io.BytesIO()
+    with av.open(target, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate_hz, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate_hz)
+        fifo = av.AudioFifo()
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            part.pts = None
+            fifo.write(part)
+        size = stream.codec_context.frame_size or 1024
+        while (part := fifo.read(size, partial=True)) is not None:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def form(**fields):
+    """Return a form: bytes become files, or (bytes, content type); the rest texts."""
+    data = aiohttp.FormData()
+    for name, value in fields.items():
+        if isinstance(value, bytes):
+            data.add_field(name, value, filename=name)
+        elif isinstance(value, tuple):
+            data.add_field(name, value[0], filename=name, content_type=value[1])
+        else:
+            data.add_field(name, str(value))
+    data.add_field("from", "a test", content_type="text/plain")
+    return data
+
+
+class Caller:
+    """One client of a server."""
+
+    def __init__(self, server, photo):
+        self.client, self.photo = server.client, photo
+
+    async def post(self, what, **fields):
+        answer = await self.client.post(f"{BASE}/{what}", data=form(**fields))
+        return answer.status, await answer.json()
+
+    async def init(self, **fields):
+        status, body = await self.post("init", image=self.photo, **fields)
+        assert status == 200, body
+        return body["session_id"]
+
+    async def feed(self, session_id, sound, final=False):
+        return await self.post("feed", session_id=session_id, audio_chunk=sound, is_final_chunk=str(final).lower())
+
+    async def status(self, session_id):
+        answer = await self.client.get(f"{BASE}/status/{session_id}")
+        return await answer.json()
+
+    async def until(self, session_id, wanted="complete"):
+        async with asyncio.timeout(60):
+            while (body := await self.status(session_id))["status"] != wanted:
+                assert body["status"] != "error", body
+                await asyncio.sleep(0.05)
+        return body
+
+    async def film(self, session_id, folder):
+        """Fetch a whole stream as a player does, and return the playlist's path."""
+        folder.mkdir(exist_ok=True)
+        answer = await self.client.get(f"/hls/{session_id}/playlist.m3u8")
+        text = await answer.text()
+        (folder / "playlist.m3u8").write_text(text)
+        for name in ["init.mp4", *re.findall(r"^seg_\S+$", text, re.MULTILINE)]:
+            answer = await self.client.get(f"/hls/{session_id}/{name}")
+            assert answer.status == 200
+            (folder / name).write_bytes(await answer.read())
+        return folder / "playlist.m3u8"
+
+
+@pytest.fixture
+def caller(server, photo):
+    return Caller(server, photo)
+
+
+def sound_of(path):
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+
+
+def pictures_of(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+
+
+async def test_a_sound_fed_in_chunks_becomes_a_film_with_all_of_it(caller, talk, tmp_path):
+    status, body = await caller.post("init", image=caller.photo)
+    assert status == 200
+    session_id = body["session_id"]
+    assert body["status"] == "success"
+    assert body["hls_url"] == f"/hls/{session_id}/playlist.m3u8"
+    assert (body["chunk_duration"], body["audio_sample_rate"]) == (1.0, 24_000)
+    assert body["message"]
+    before = await caller.status(session_id)
+    assert set(before) == {
+        "session_id", "status", "total_frames_generated", "buffer_samples", "error", "created_at", "uptime_seconds",
+    }  # fmt: skip
+    assert (before["status"], before["total_frames_generated"], before["error"]) == ("waiting_for_audio", 0, None)
+    for start in range(0, len(talk), 11_111):
+        final = start + 11_111 >= len(talk)
+        status, body = await caller.feed(session_id, wav(talk[start : start + 11_111]), final)
+        assert status == 200
+        assert set(body) == {
+            "status", "session_id", "buffer_samples", "frames_generated", "session_status", "message",
+        }  # fmt: skip
+    after = await caller.until(session_id)
+    assert after["buffer_samples"] == 0
+    frames = after["total_frames_generated"]
+    assert frames == -(-len(talk) // 640)
+    path = await caller.film(session_id, tmp_path / "film")
+    assert len(pictures_of(path)) == frames
+    played = sound_of(path)[1024:][: 3 * len(talk)]
+    heard = played[::3]
+    assert np.corrcoef(heard, talk[: len(heard)])[0, 1] > 0.98
+    checked = subprocess.run(
+        ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (checked.returncode, checked.stderr) == (0, "")
+    mouth = [picture[248:408, 144:368] for picture in pictures_of(path)]
+    assert np.std(mouth, axis=0).mean() > 1, "nobody spoke"
+
+
+async def test_segments_appear_while_sound_is_still_fed_and_browsers_may_fetch_them(caller, talk):
+    session_id = await caller.init()
+    await caller.feed(session_id, wav(np.tile(talk, 2)[: 16_000 * 5]))
+    answer = await caller.client.get(f"/hls/{session_id}/playlist.m3u8")
+    text = await answer.text()
+    assert "seg_0.m4s" in text
+    assert "ENDLIST" not in text
+    assert answer.content_type == "application/vnd.apple.mpegurl"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "no-cache" in answer.headers["Cache-Control"]
+    for name, kind in (("init.mp4", "video/mp4"), ("seg_0.m4s", "video/iso.segment")):
+        answer = await caller.client.get(f"/hls/{session_id}/{name}")
+        assert (answer.status, answer.content_type) == (200, kind)
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    for name in ("seg_99.m4s", "../x", ".lock", "seg_0.m4s.part", "%2e%2e/.lock"):
+        assert (await caller.client.get(f"/hls/{session_id}/{name}")).status == 404
+    assert (await caller.client.options(f"/hls/{session_id}/seg_0.m4s")).status == 204
+
+
+async def test_low_latency_parts_are_waited_for(start, photo, talk):
+    caller = Caller(await start(hls_part_s=0.4), photo)
+    session_id = await caller.init()
+    waiting = asyncio.create_task(caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=0&_HLS_part=1"))
+    hinted = asyncio.create_task(caller.client.get(f"/hls/{session_id}/seg_0.1.m4s"))
+    await caller.feed(session_id, wav(talk[:24_000]))
+    text = await (await waiting).text()
+    assert 'URI="seg_0.1.m4s"' in text
+    assert (await hinted).status == 200
+    far = await caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=40")
+    assert far.status == 400
+    assert (await caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_part=1")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nfe", 4), ("nfe", 51), ("nfe", "many"), ("cfg_scale", 0.9), ("cfg_scale", 5.1), ("cfg_scale", "nan"),
+        ("chunk_duration", 0.05), ("chunk_duration", 10.5), ("audio_sample_rate", 100), ("seed", "x"),
+        ("crop", "maybe"), ("pose_style", "[1, 2]"), ("pose_style", "{"), ("gaze_style", "[1, 2, 3]"),
+        ("session_id", "../../etc"),
+    ],
+)  # fmt: skip
+async def test_what_is_out_of_range_is_400_with_detail(caller, field, value):
+    status, body = await caller.post("init", image=caller.photo, **{field: value})
+    assert status == 400
+    assert field in body["detail"]
+    assert len(caller.client.app[CHUNKED]) == 0
+
+
+async def test_pictures_that_are_none_are_refused(start, photo):
+    caller = Caller(await start(chunked_max_image_bytes=50_000, chunked_max_image_pixels=100_000), photo)
+    large = bytes(cv2.imencode(".png", np.zeros((400, 400, 3), np.uint8))[1].tobytes())
+    for image, expected in ((b"", 400), (b"no picture", 400), (photo[:60], 400), (large, 413), (bytes(60_000), 413)):
+        status, body = await caller.post("init", image=image)
+        assert (status, bool(body["detail"])) == (expected, True)
+    assert (await caller.post("init", nothing="x"))[0] == 400
+    plain = await caller.client.post(f"{BASE}/init", json={"image": "x"})
+    assert plain.status == 400
+
+
+async def test_every_kind_of_sound_has_a_defined_answer(caller, talk):
+    voice = talk[:16_000]
+    with_nan = io.BytesIO()
+    with av.open(with_nan, "w", format="wav") as file:
+        stream = file.add_stream("pcm_f32le", rate=16_000, layout="mono")
+        broken = voice.copy()
+        broken[::100] = np.nan
+        frame = av.AudioFrame.from_ndarray(broken[None], format="flt", layout="mono")
+        frame.sample_rate = 16_000
+        file.mux(stream.encode(frame))
+    fine = {
+        "8 kHz": wav(voice[::2], 8_000),
+        "96 kHz": wav(np.repeat(voice, 6), 96_000),
+        "5.1": wav(np.stack([voice] * 6, axis=1)),
+        "MP3": encoded(voice, "mp3", "libmp3lame", 44_100),
+        "Opus": encoded(voice, "ogg", "libopus", 48_000),
+        "AAC": encoded(voice, "adts", "aac", 44_100),
+        "NaN": with_nan.getvalue(),
+        "raw": ((voice * 32767).astype("<i2").tobytes(), "audio/l16"),
+    }
+    for kind, sound in fine.items():
+        session_id = await caller.init(chunk_duration=0.5, audio_sample_rate=16_000)
+        status, body = await caller.feed(session_id, sound, True)
+        assert status == 200, (kind, body)
+        after = await caller.until(session_id)
+        assert 25 <= after["total_frames_generated"] <= 28, kind
+        await caller.client.delete(f"{BASE}/session/{session_id}")
+    session_id = await caller.init()
+    listed = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
+    for garbage, expected in ((b"", 400), (b"\x00" * 999, 415), (listed, 415), ((b"abc", "audio/l16"), 400)):
+        status, body = await caller.feed(session_id, garbage)
+        assert (status, bool(body["detail"])) == (expected, True), garbage
+    assert (await caller.status(session_id))["status"] == "waiting_for_audio"
+
+
+async def test_too_much_at_once_is_413_and_nothing_of_it_is_taken(start, photo, talk):
+    caller = Caller(await start(chunked_max_audio_bytes=400_000, chunked_max_pending_s=10), photo)
+    session_id = await caller.init()
+    status, body = await caller.feed(session_id, bytes(2_000_000))
+    assert (status, "400000 bytes" in body["detail"]) == (413, True)
+    status, body = await caller.feed(session_id, wav(np.zeros(8_000 * 11, np.float32), 8_000))
+    assert (status, "at most 10 s" in body["detail"]) == (413, True)
+    assert (await caller.status(session_id))["buffer_samples"] == 0
+
+
+async def test_who_is_unknown_or_has_finished_is_told_so(caller, talk):
+    assert (await caller.feed("nobody", wav(talk)))[0] == 404
+    assert (await caller.status("nobody"))["detail"]
+    assert (await caller.client.delete(f"{BASE}/session/nobody")).status == 404
+    session_id = await caller.init(session_id="my-name_1")
+    assert session_id == "my-name_1"
+    assert (await caller.post("init", image=caller.photo, session_id="my-name_1"))[0] == 409
+    await caller.feed(session_id, wav(talk[:8_000]))
+    assert (await caller.post("feed", session_id=session_id, is_final_chunk="true"))[0] == 200
+    status, body = await caller.feed(session_id, wav(talk))
+    assert (status, "final" in body["detail"]) == (409, True)
+    await caller.until(session_id)
+    assert (await caller.feed(session_id, wav(talk)))[0] == 409
+    health = await caller.client.get("/health")
+    assert (await health.json())["status"] == "healthy"
+
+
+async def test_sessions_are_limited_and_deleting_one_takes_its_files(start, photo, talk, tmp_path):
+    server = await start(chunked_max_sessions=2, hls_folder=tmp_path)
+    caller = Caller(server, photo)
+    first, _ = await caller.init(), await caller.init()
+    answer = await caller.client.post(f"{BASE}/init", data=form(image=photo))
+    assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+    await caller.feed(first, wav(talk))
+    (await caller.client.get(f"/hls/{first}/playlist.m3u8")).raise_for_status()
+    assert len(list(tmp_path.glob(f"server-*/{first}/*"))) >= 3
+    answer = await caller.client.delete(f"{BASE}/session/{first}")
+    assert (answer.status, (await answer.json())["status"]) == (200, "success")
+    assert not list(tmp_path.glob(f"server-*/{first}"))
+    assert (await caller.client.get(f"/hls/{first}/playlist.m3u8")).status == 404
+    await caller.init()
+    await server.client.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_idle_sessions_end_and_what_a_dead_server_left_is_deleted(start, photo, tmp_path):
+    (tmp_path / "server-dead" / "abc").mkdir(parents=True)
+    (tmp_path / "server-dead" / "abc" / "seg_0.m4s").write_bytes(b"x")
+    (tmp_path / "other").mkdir()
+    caller = Caller(await start(hls_folder=tmp_path, chunked_idle_timeout_s=100), photo)
+    assert not (tmp_path / "server-dead").exists()
+    assert (tmp_path / "other").exists()
+    session_id = await caller.init()
+    sessions = caller.client.app[CHUNKED]
+    active_s = sessions.get(session_id).active_s
+    await sessions.end_idle(active_s + 99)
+    assert len(sessions) == 1
+    await sessions.end_idle(active_s + 101)
+    assert len(sessions) == 0
+    assert not list(tmp_path.glob(f"server-*/{session_id}"))
+
+
+async def test_a_session_that_nobody_feeds_stays_a_live_stream(caller, talk):
+    session_id = await caller.init(chunk_duration=0.1)
+    await caller.feed(session_id, wav(talk[:3_200]))
+    async with asyncio.timeout(30):
+        text = await (await caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=0")).text()
+        assert "seg_0.m4s" in text
+    body = await caller.status(session_id)
+    assert (body["status"], body["buffer_samples"]) == ("processing", 0)
+    assert body["total_frames_generated"] > 49
+    await caller.feed(session_id, wav(talk[:16_000]), True)
+    after = await caller.until(session_id)
+    assert after["total_frames_generated"] > body["total_frames_generated"]
+
+
+async def test_sessions_run_side_by_side(caller, talk):
+    names = [await caller.init(session_id=f"s{n}") for n in range(3)]
+    await asyncio.gather(*(caller.feed(name, wav(talk[: 16_000 * (n + 1)]), True) for n, name in enumerate(names)))
+    done = await asyncio.gather(*(caller.until(name) for name in names))
+    assert [body["total_frames_generated"] for body in done] == [25, 50, 75]

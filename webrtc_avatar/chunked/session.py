@@ -1,0 +1,294 @@
+"""One chunked session: what is fed becomes faces, faces become frames, frames become segments."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import aclosing
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from webrtc_avatar.audio.buffer import AudioChunkBuffer
+from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, Samples
+from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.chunked.options import ChunkedOptions
+from webrtc_avatar.chunked.sound import decode
+from webrtc_avatar.chunked.timeline import Timeline
+from webrtc_avatar.engine import AnyEngine, bulk
+from webrtc_avatar.engine.request import Face
+from webrtc_avatar.errors import AvatarServerError, InvalidAudio, SessionFinished
+from webrtc_avatar.log import session_context
+from webrtc_avatar.media.hls import PLAYLIST, HlsWriter
+from webrtc_avatar.render.performance import Performance
+from webrtc_avatar.render.sound import Moment
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_TOGETHER = 8
+"""Frames that a thread draws and encodes at a time."""
+_WAITING = 24
+_MARGIN_S = 1.0
+"""By a chunk's duration and this much the stream may fall behind the clock before silence fills it."""
+
+
+class Status(StrEnum):
+    """How far a session is."""
+
+    WAITING = "waiting_for_audio"
+    PROCESSING = "processing"
+    COMPLETE = "complete"
+    ERROR = "error"
+
+
+class ChunkedSession:
+    """Lives on the event loop; `start` sets it to work.
+
+    Args:
+        session_id: its name.
+        avatar: who speaks.
+        options: how.
+        folder: of the stream's files, empty.
+        engine: a started engine.
+        settings: of the server.
+        pool: threads that decode, draw and encode.
+
+    Attributes:
+        id: its name.
+        folder: of the stream's files.
+        options: how it is.
+        error: what ended it, for a person.
+        active_s: when it was last fed or watched, `time.monotonic()` seconds.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        avatar: AnyAvatar,
+        options: ChunkedOptions,
+        *,
+        folder: Path,
+        engine: AnyEngine,
+        settings: Settings,
+        pool: Executor,
+    ) -> None:
+        self.id, self.folder, self.options = session_id, folder, options
+        self._avatar, self._engine, self._settings, self._pool = avatar, engine, settings, pool
+        self.error: str | None = None
+        self.created_at = time.time()
+        self.active_s = self._started_s = time.monotonic()
+        self._buffer = AudioChunkBuffer(
+            session_id,
+            options.chunk_duration,
+            source_sr=options.audio_sample_rate,
+            max_pending_s=settings.chunked_max_pending_s,
+        )
+        self._timeline = Timeline(
+            self._buffer, patience_s=options.chunk_duration + _MARGIN_S, most_s=settings.chunked_max_duration_s
+        )
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._hls = HlsWriter(
+            folder,
+            segment_s=settings.hls_segment_s,
+            part_s=settings.hls_part_s,
+            on_change=self._tell,
+        )
+        self._waiting: deque[Moment] = deque()
+        self._faces: asyncio.Queue[tuple[Moment, Face] | None] = asyncio.Queue(_WAITING)
+        self._feeding = asyncio.Lock()
+        self._performance: Performance | None = None
+        self._ticks = 0
+        self._fed = self._complete = False
+        self._work: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> Status:
+        """How far it is."""
+        if self.error is not None:
+            return Status.ERROR
+        if self._complete:
+            return Status.COMPLETE
+        return Status.PROCESSING if self._fed else Status.WAITING
+
+    @property
+    def playlist_path(self) -> Path:
+        """Where the playlist is once there is one."""
+        return self.folder / PLAYLIST
+
+    @property
+    def frames(self) -> int:
+        """Frames written so far."""
+        return self._hls.frames
+
+    @property
+    def segments(self) -> int:
+        """Segments of the film that are whole."""
+        return self._hls.playlist.segments
+
+    @property
+    def buffer_samples(self) -> int:
+        """Samples at 16 kHz that wait."""
+        return self._buffer.pending_samples
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields of a status answer."""
+        return {
+            "session_id": self.id,
+            "status": self.status.value,
+            "total_frames_generated": self.frames,
+            "buffer_samples": self.buffer_samples,
+            "error": self.error,
+            "created_at": self.created_at,
+            "uptime_seconds": round(time.monotonic() - self._started_s, 3),
+        }
+
+    def start(self) -> None:
+        """Set it to work."""
+        with session_context(self.id):
+            self._work = asyncio.create_task(self._perform(), name="chunked-session")
+
+    async def feed(self, data: bytes, *, content_type: str, final: bool) -> None:
+        """Add a piece of sound; simultaneous calls take their turns.
+
+        Args:
+            data: a file of any kind, or nothing together with `final`.
+            content_type: as the client says.
+            final: nothing follows.
+
+        Raises:
+            SessionFinished: the last piece came already, or the session broke.
+            InvalidAudio, UnreadableSound, BufferFull: see `chunked.sound.decode` and `AudioChunkBuffer`; nothing was added.
+        """
+        self.active_s = time.monotonic()
+        async with self._feeding:
+            self._check_open()
+            if not data and not final:
+                raise InvalidAudio("the audio chunk is empty; send a file with sound, or is_final_chunk=true to end")
+            if data:
+                await self._loop.run_in_executor(self._pool, self._add, data, content_type)
+                self._fed = True
+            if final:
+                self._buffer.end()
+            self._timeline.notice()
+
+    async def wait_for(self, segment: int, part: int | None = None) -> bool:
+        """Wait until a segment, or a part of it, is in the playlist; false if the stream ended without it."""
+        while True:
+            playlist = self._hls.playlist
+            here = (playlist.segments, playlist.parts)
+            if here[0] > segment or (part is not None and here[0] == segment and here[1] > part):
+                return True
+            if playlist.ended or self.error is not None or self._work is None or self._work.done():
+                return False
+            await self._changed.wait()
+
+    def touch(self) -> None:
+        """Note that somebody watches."""
+        self.active_s = time.monotonic()
+
+    async def aclose(self) -> None:
+        """Stop at once; calling it twice is fine."""
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    def _check_open(self) -> None:
+        if self.error is not None:
+            raise SessionFinished(f"session {self.id!r} broke off ({self.error}); begin another one")
+        if self._buffer.is_finished or self._complete:
+            raise SessionFinished(f"session {self.id!r} has had its final chunk; begin another one")
+
+    def _add(self, data: bytes, content_type: str) -> None:
+        samples, rate_hz = decode(
+            data,
+            content_type=content_type,
+            raw_rate_hz=self.options.audio_sample_rate,
+            most_s=self._settings.chunked_max_pending_s,
+        )
+        self._buffer.add_chunk(samples, rate_hz)
+
+    def _tell(self) -> None:
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _perform(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._make())
+                group.create_task(self._show())
+            self._complete = True
+        except BaseExceptionGroup as failures:
+            failure = failures.exceptions[0]
+            self.error = failure.message if isinstance(failure, AvatarServerError) else "the server failed; see its log"
+            log.error("chunked session failed: %s", failure, exc_info=failure)
+        finally:
+            # Whoever watches sees an end, also of a session that was cancelled or broke; what a thread still writes comes first.
+            await asyncio.shield(self._loop.run_in_executor(self._pool, self._finish))
+            self._wake()
+
+    def _finish(self) -> None:
+        try:
+            if self._complete or self.error is not None:
+                self._hls.finish()
+        except AvatarServerError as error:
+            self.error = error.message
+        finally:
+            self._hls.close()
+
+    async def _make(self) -> None:
+        """Have the engine make a face for each moment."""
+        chunks_after = (await asyncio.wrap_future(self._engine.load(self._avatar))).chunks_after
+        style = self.options.style
+        settings = self._settings.model_copy(update={"pose_style": style.pose, "gaze_style": style.gaze})
+        performance = self._performance = await self._loop.run_in_executor(
+            self._pool,
+            lambda: Performance(
+                self._avatar, settings, seed=self.options.seed, frame_px=None, chunks_after=chunks_after
+            ),
+        )
+
+        async def chunks() -> AsyncIterator[Samples]:
+            async for moment in self._timeline.moments():
+                performance.hear(moment.samples)
+                self._waiting.append(moment)
+                yield moment.samples
+            for _ in range(chunks_after):
+                performance.hear(np.zeros(CHUNK_SAMPLES, np.float32))
+
+        async with aclosing(bulk.frames(self._engine, self._avatar, chunks())) as faces:
+            async for face in faces:
+                await self._faces.put((self._waiting.popleft(), face))
+        await self._faces.put(None)
+
+    async def _show(self) -> None:
+        """Draw and write what there is, a few frames at a time."""
+        ended = False
+        while not ended:
+            group = [await self._faces.get()]
+            while len(group) < _TOGETHER and not self._faces.empty():
+                group.append(self._faces.get_nowait())
+            ended = group[-1] is None
+            work = self._loop.run_in_executor(self._pool, self._draw, [pair for pair in group if pair is not None])
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.gather(work, return_exceptions=True)
+                raise
+
+    def _draw(self, group: list[tuple[Moment, Face]]) -> None:
+        assert self._performance is not None
+        for moment, face in group:
+            picture = self._performance.draw(self._ticks, moment.samples, face)
+            self._hls.add(picture, moment.sound[:, 0])
+            self._ticks += 1

@@ -1,0 +1,185 @@
+"""All chunked sessions of a server: within their limits, ended when nobody cares for them, their files with them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.chunked.faces import FaceOfImage, face_of_image
+from webrtc_avatar.chunked.options import ChunkedOptions
+from webrtc_avatar.chunked.session import ChunkedSession
+from webrtc_avatar.engine import AnyEngine
+from webrtc_avatar.errors import ServerDraining, ServerFull, SessionFinished, UnknownSession
+from webrtc_avatar.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_LOOK_S = 30.0
+
+
+class ChunkedSessions:
+    """Opens, finds and ends sessions. Lives on the event loop; make it there.
+
+    Args:
+        settings: limits, and where files go.
+        library: who can speak.
+        engine: a started engine.
+    """
+
+    def __init__(self, *, settings: Settings, library: Library, engine: AnyEngine) -> None:
+        self._settings, self._library, self._engine = settings, library, engine
+        self._sessions: dict[str, ChunkedSession] = {}
+        self._reserved: set[str] = set()
+        self._draining = False
+        self._pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="chunked")
+        self._folder, self._lock = _own_folder(settings.hls_folder)
+        self._looking = asyncio.create_task(self._look(), name="chunked-idle")
+
+    def __len__(self) -> int:
+        """Return how many there are, finished ones included."""
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[ChunkedSession]:
+        """Iterate over them, oldest first."""
+        return iter(list(self._sessions.values()))
+
+    async def open(self, image: bytes, options: ChunkedOptions) -> tuple[ChunkedSession, tuple[str, ...]]:
+        """Open a session for an uploaded picture; return it, and what its owner should know of the face.
+
+        Raises:
+            ServerFull: as many as the settings allow are there.
+            SessionFinished: the name is taken.
+            InvalidRequest, NoFaceFound, BodyTooLarge: see `face_of_image`.
+        """
+        if self._draining:
+            raise ServerDraining("the server is shutting down and takes no new sessions; try again in a moment")
+        if len(self._sessions) + len(self._reserved) >= self._settings.chunked_max_sessions:
+            raise ServerFull(
+                f"all {self._settings.chunked_max_sessions} chunked sessions are taken; end one with DELETE, "
+                "or raise chunked_max_sessions on the server"
+            )
+        name = options.session_id or secrets.token_hex(16)
+        if name in self._sessions or name in self._reserved:
+            raise SessionFinished(f"there is a session {name!r} already; end it with DELETE or choose another name")
+        self._reserved.add(name)
+        try:
+            face = await asyncio.get_running_loop().run_in_executor(self._pool, self._face, image, options)
+            folder = self._folder / name
+            folder.mkdir(mode=0o700)
+            session = ChunkedSession(
+                name, face.avatar, options,
+                folder=folder, engine=self._engine, settings=self._settings, pool=self._pool,
+            )  # fmt: skip
+        finally:
+            self._reserved.discard(name)
+        self._sessions[name] = session
+        session.start()
+        return session, face.warnings
+
+    def get(self, session_id: str) -> ChunkedSession:
+        """Return a session.
+
+        Raises:
+            UnknownSession: there is none with that id.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise UnknownSession(f"no chunked session {session_id[:64]!r}; it may have ended: begin with init")
+        return session
+
+    async def close(self, session_id: str) -> None:
+        """End a session and delete its files.
+
+        Raises:
+            UnknownSession: there is none with that id.
+        """
+        session = self.get(session_id)
+        del self._sessions[session_id]
+        self._reserved.add(session_id)  # the name is free once the folder is
+        try:
+            await session.aclose()
+            await asyncio.to_thread(shutil.rmtree, session.folder, ignore_errors=True)
+        finally:
+            self._reserved.discard(session_id)
+
+    async def aclose(self) -> None:
+        """End all, and leave nothing on disk; calling it twice is fine."""
+        self._draining = True
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
+        await asyncio.gather(*(self.close(name) for name in list(self._sessions)), return_exceptions=True)
+        self._pool.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
+
+    async def end_idle(self, now_s: float) -> None:
+        """End those that were neither fed nor watched for `chunked_idle_timeout_s`."""
+        for session in self:
+            if now_s - session.active_s > self._settings.chunked_idle_timeout_s:
+                log.info("chunked session ended: nobody fed or watched it", extra={"session": session.id})
+                with suppress(UnknownSession):
+                    await self.close(session.id)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LOOK_S, self._settings.chunked_idle_timeout_s / 2))
+            await self.end_idle(time.monotonic())
+
+    def _face(self, image: bytes, options: ChunkedOptions) -> FaceOfImage:
+        return face_of_image(
+            image,
+            options.crop,
+            library=self._library,
+            default=self._settings.avatar,
+            most_pixels=self._settings.chunked_max_image_pixels,
+        )
+
+
+def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
+    """Return a new folder, and the lock that says that it is in use; delete those of servers that are gone."""
+    if parent is None:
+        parent = Path(tempfile.gettempdir()) / f"webrtc-avatar-hls-{os.getuid() if hasattr(os, 'getuid') else 'all'}"
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and parent.stat().st_uid != os.getuid():
+        parent = Path(tempfile.mkdtemp(prefix="webrtc-avatar-hls-"))
+    for folder in parent.glob("server-*"):
+        if folder.is_dir() and not folder.is_symlink() and _abandoned(folder / _LOCK):
+            log.info("deleted what a server that is gone had left: %s", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+    own = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
+    lock = (own / _LOCK).open("wb")
+    _try_lock(lock)
+    return own, lock
+
+
+def _abandoned(lock: Path) -> bool:
+    try:
+        with lock.open("rb+") as file:
+            return _try_lock(file)
+    except OSError:
+        return True
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file and return true, unless another process has; it is unlocked when it is closed, or its process dies."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
