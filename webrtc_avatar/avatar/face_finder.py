@@ -39,6 +39,10 @@ _PASSES = 2
 """The second looks at the face that the first found, which is more exact than where the detector saw it."""
 
 _CHEEKS = (234, 454)
+_NOSE_TIP = 1
+_DEG_PER_SHARE = 45.0
+"""Degrees of a head whose nose is above its cheek; measured on faces turned by known angles, right within 8 up to 30 degrees."""
+
 _EYE_OUTERS = (33, 263)
 
 
@@ -100,8 +104,10 @@ def find_face(image: Picture) -> FoundFace:
 
 
 def _yaw_deg(landmarks: Floats) -> float:
-    across = landmarks[_CHEEKS[1]] - landmarks[_CHEEKS[0]]
-    return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
+    """Return the turn by where the nose's tip is between the cheeks: the network makes turned faces too flat for their depth to tell."""
+    left, right, nose = (landmarks[number, :2] for number in (*_CHEEKS, _NOSE_TIP))
+    across = right - left
+    return _DEG_PER_SHARE * (2 * float((nose - left) @ across) / float(across @ across) - 1)
 
 
 class _Networks:

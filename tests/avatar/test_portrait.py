@@ -1,0 +1,219 @@
+"""From a photo to an avatar: its package, its mouth, its eyes and its head."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.avatar.portrait_parts import ASTRONAUT, IRIS, astronaut_photo, iris_photo, turned
+from webrtc_avatar.avatar.actor import Actor
+from webrtc_avatar.avatar.compose import bgr
+from webrtc_avatar.avatar.package import Avatar, load_avatar
+from webrtc_avatar.avatar.portrait import PortraitOptions, centred_landmarks, create_portrait, read_photo
+from webrtc_avatar.avatar.portrait_lips import WEIGHTS
+from webrtc_avatar.avatar.portrait_mouth import MouthPainter
+from webrtc_avatar.avatar.style import Style
+from webrtc_avatar.engine.portrait import PortraitModel, read_art
+from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
+from webrtc_avatar.errors import AvatarExists, CannotImport, InvalidAvatar, NoFaceFound
+from webrtc_avatar.training.visemes import VISEMES
+
+PHOTOS = {"iris": iris_photo, "astronaut": astronaut_photo}
+
+
+@pytest.fixture(scope="module")
+def ear() -> Avatar:
+    return load_avatar(IRIS)
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory, ear) -> dict[str, Avatar]:
+    into = tmp_path_factory.mktemp("portraits")
+    made = {}
+    for name, photo in PHOTOS.items():
+        made[name] = load_avatar(create_portrait(photo(), PortraitOptions(into, f"p-{name}", name), ear).folder)
+    return made
+
+
+def painter(avatar: Avatar) -> MouthPainter:
+    left, top, right, bottom = avatar.mouth_box
+    return MouthPainter(read_art(avatar), np.ascontiguousarray(avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right]))
+
+
+def mouth(viseme: str, strength: float = 1.0) -> np.ndarray:
+    return (strength * VISEMES[viseme]).astype(np.float32)
+
+
+def plate_crop(avatar: Avatar) -> np.ndarray:
+    left, top, right, bottom = avatar.mouth_box
+    return avatar.plate[top:bottom, left:right]
+
+
+def dark_rows(avatar: Avatar, picture: np.ndarray) -> int:
+    """Return how many rows of the middle column show the mouth's interior: what differs much from the skin's own brightness."""
+    art = read_art(avatar)
+    left, top, right, bottom = art.inner
+    column = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[top:bottom, (left + right) // 2]
+    return int((column < 0.45 * np.median(cv2.cvtColor(plate_crop(avatar), cv2.COLOR_BGR2GRAY)[top:bottom])).sum())
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_mouth_at_rest_is_the_photo(portraits, name) -> None:
+    avatar = portraits[name]
+    drawn = painter(avatar).draw(np.zeros(12, np.float32))
+    assert np.abs(drawn.astype(int) - plate_crop(avatar)).max() <= 1
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("viseme", VISEMES)
+def test_nothing_moves_at_the_edges_of_the_mouths_box(portraits, name, viseme) -> None:
+    avatar = portraits[name]
+    change = np.abs(painter(avatar).draw(mouth(viseme)).astype(int) - plate_crop(avatar)).max(-1)
+    assert max(change[:2].max(), change[-2:].max(), change[:, :2].max(), change[:, -2:].max()) <= 2
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_lips_part_the_further_the_jaw_opens_and_stay_closed_for_p(portraits, name) -> None:
+    paint = painter(portraits[name])
+    open_rows = [dark_rows(portraits[name], paint.draw(mouth("aa", strength))) for strength in (0.0, 0.5, 1.0)]
+    assert open_rows[0] <= 2 < open_rows[1] < open_rows[2]
+    assert dark_rows(portraits[name], paint.draw(mouth("PP"))) <= 2
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_rounded_lips_are_narrower_and_spread_ones_wider_than_at_rest(portraits, name) -> None:
+    art = read_art(portraits[name])
+    fields = art.fields.astype(np.float32)
+    left, top, right, bottom = (int(side) // 4 for side in art.inner)
+    half = (right - left) // 2
+
+    def widening(viseme: str) -> float:
+        moved = np.tensordot(mouth(viseme), fields[1], 1)[top:bottom, left:right, 0]
+        return float(moved[:, half:].sum() - moved[:, :half].sum())
+
+    assert widening("O") < widening("aa") < 0 < widening("I")
+    assert widening("U") < 0
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("viseme", VISEMES)
+def test_no_skin_is_folded_over(portraits, name, viseme) -> None:
+    fields = np.tensordot(mouth(viseme), read_art(portraits[name]).fields.astype(np.float32), ([0], [1]))
+    for layer in fields:
+        rows, columns = np.gradient(layer, 4, axis=(0, 1))
+        area = (1 + columns[..., 0]) * (1 + rows[..., 1]) - columns[..., 1] * rows[..., 0]
+        assert np.quantile(area, 0.01) > 0.1
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_teeth_are_lit_like_the_face(portraits, name) -> None:
+    art = read_art(portraits[name])
+    teeth = art.upper_teeth[..., :3][art.upper_teeth[..., 3] > 200]
+    brightest = np.quantile(teeth.mean(-1), 0.95)
+    skin = np.median(plate_crop(portraits[name])[: art.inner[1] + 20].mean(-1))
+    assert 0.7 * skin < brightest < 1.9 * skin
+
+
+def test_an_open_mouth_is_closed_and_that_is_said(tmp_path, ear) -> None:
+    made = create_portrait(astronaut_photo(), PortraitOptions(tmp_path, "smiles", "Smiles"), ear)
+    assert any("open mouth" in warning for warning in made.warnings)
+    avatar = load_avatar(made.folder)
+    left, top, right, bottom = read_art(avatar).inner
+    bright = np.quantile(plate_crop(avatar)[top:bottom, left:right].min(-1), 0.99)
+    assert bright < 225  # her teeth are nearly white
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_closed_lids_hide_the_eyes_and_nothing_else_moves(portraits, name) -> None:
+    avatar = portraits[name]
+    by_state = {(crop.lid, crop.gaze, crop.brow_raise): crop.image.astype(int) for crop in avatar.eyes}
+    rest, closed = by_state[0.0, (0.0, 0.0), 0.0], by_state[1.0, (0.0, 0.0), 0.0]
+    left, top, right, bottom = avatar.eye_box
+    assert np.abs(rest - avatar.plate[top:bottom, left:right]).max() <= 1
+    change = np.abs(closed - rest).max(-1)
+    assert change.max() > 60
+    assert max(change[:2].max(), change[:, :2].max(), change[:, -2:].max()) <= 2
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_head_and_gaze_follow_the_style(portraits, name) -> None:
+    def frame(**style) -> np.ndarray:
+        actor = Actor(portraits[name], seed=0, style=Style(alive=False, **style))
+        return cv2.cvtColor(bgr(actor.draw(0, None)), cv2.COLOR_BGR2GRAY).astype(np.float32)
+
+    rest = frame()
+    height, width = rest.shape
+    face = (slice(height // 3, 2 * height // 3), slice(width // 3, 2 * width // 3))
+    (right, _), _ = cv2.phaseCorrelate(rest[face], frame(pose=(0.0, 3.0, 0.0))[face])
+    (_, down), _ = cv2.phaseCorrelate(rest[face], frame(pose=(3.0, 0.0, 0.0))[face])
+    assert right > 1
+    assert down > 1
+    assert np.abs(frame(gaze=(1.0, 0.0)) - rest).max() > 20
+
+
+def test_a_turned_photo_becomes_an_avatar(tmp_path, ear) -> None:
+    made = create_portrait(turned(iris_photo(), 30), PortraitOptions(tmp_path, "turned", "Turned"), ear)
+    avatar = load_avatar(made.folder)
+    assert dark_rows(avatar, painter(avatar).draw(mouth("aa"))) > 2
+
+
+def test_the_model_draws_the_same_mouth_alone_and_in_a_batch(portraits) -> None:
+    model = PortraitModel(portraits["iris"], OnnxRuntime())
+    weights = np.stack([mouth("aa"), mouth("U"), mouth("PP")])
+    together = model.draw(weights)
+    width, height = portraits["iris"].model.crop_size
+    assert together.shape == (3, height * 3 // 2, width)
+    assert all(np.array_equal(model.draw(row[None])[0], crop) for row, crop in zip(weights, together, strict=True))
+
+
+def test_the_photo_is_turned_as_its_exif_data_says() -> None:
+    upright = read_photo(ASTRONAUT.read_bytes())
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    data = ASTRONAUT.read_bytes()
+    tagged = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
+    assert np.array_equal(read_photo(tagged), cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(40), ASTRONAUT.read_bytes()[:400]])
+def test_what_is_no_photo_is_refused(data) -> None:
+    with pytest.raises(CannotImport, match="photo"):
+        read_photo(data)
+
+
+def test_no_face_leaves_nothing_behind_unless_the_picture_is_taken_as_a_centred_face(tmp_path, ear) -> None:
+    photo = np.full((300, 400, 3), (90, 120, 160), np.uint8)
+    options = PortraitOptions(tmp_path / "into", "grey", "Grey")
+    with pytest.raises(NoFaceFound):
+        create_portrait(photo, options, ear)
+    assert not (tmp_path / "into").exists()
+    made = create_portrait(photo, options, ear, landmarks=centred_landmarks(photo, ear))
+    avatar = load_avatar(made.folder)
+    assert np.abs(painter(avatar).draw(mouth("aa")).astype(int) - plate_crop(avatar)).max() > 40
+
+
+def test_a_taken_name_and_a_wrong_name_are_refused(tmp_path, ear) -> None:
+    (tmp_path / "me").mkdir()
+    with pytest.raises(AvatarExists):
+        create_portrait(iris_photo(), PortraitOptions(tmp_path, "me", "Me"), ear)
+    with pytest.raises(CannotImport, match="a-z"):
+        create_portrait(iris_photo(), PortraitOptions(tmp_path, "../me", "Me"), ear)
+
+
+@pytest.mark.parametrize("broken", ["fields", "inner", "tongue"])
+def test_a_damaged_mouth_is_refused_by_name(tmp_path, ear, broken) -> None:
+    folder = create_portrait(iris_photo(), PortraitOptions(tmp_path, "me", "Me"), ear).folder
+    with np.load(folder / "mouth.npz") as arrays:
+        parts = dict(arrays)
+    parts[broken] = parts[broken][:1]
+    kept = io.BytesIO()
+    np.savez_compressed(kept, **parts)
+    (folder / "mouth.npz").write_bytes(kept.getvalue())
+    with pytest.raises(InvalidAvatar, match=broken):
+        read_art(load_avatar(folder))
+
+
+def test_the_weights_are_those_that_the_shipped_ear_hears(ear) -> None:
+    assert ear.model.weights == WEIGHTS
