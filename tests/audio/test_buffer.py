@@ -24,6 +24,8 @@ def feed(buffer, sound, rate_hz, generator, most):
         at += count
         if generator.random() < 0.5:
             taken += speak(buffer)
+        elif rate_hz == 16_000 and generator.random() < 0.1:
+            buffer.drain()
         elif generator.random() < 0.2 and (partly := buffer.take(whole=False)) is not None:
             taken.append(partly)
     taken += speak(buffer)

@@ -159,7 +159,8 @@ async def test_a_sound_fed_in_chunks_becomes_a_film_with_all_of_it(caller, talk,
     played = sound_of(path)[1024:][: 3 * len(talk)]
     heard = played[::3]
     assert np.corrcoef(heard, talk[: len(heard)])[0, 1] > 0.98
-    checked = subprocess.run(
+    checked = await asyncio.to_thread(
+        subprocess.run,
         ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -165,6 +165,11 @@ class AudioChunkBuffer:
             count = self._ready
             return self._cut(count, padding=-count % self.chunk_samples) if count else None
 
+    def drain(self) -> None:
+        """Give out what a resampler holds back as well: a pause begins. No sample is lost; what comes next is a stream of its own."""
+        with self._lock:
+            self._close_stream()
+
     def end(self) -> None:
         """End the sound, and leave what is left to `take`; calling it twice is fine."""
         with self._lock:

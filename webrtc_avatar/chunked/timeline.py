@@ -53,6 +53,8 @@ class Timeline:
             self._fed.clear()
             finished = self._buffer.is_finished
             late = self._late_s() >= 0
+            if late:
+                self._buffer.drain()
             if (chunk := self._buffer.take(whole=not (finished or late))) is not None:
                 group = self._cut(chunk)
             elif finished or (late and len(self._samples)):
