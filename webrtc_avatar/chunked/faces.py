@@ -1,19 +1,25 @@
-"""From an uploaded picture to an avatar."""
+"""From an uploaded picture to an avatar that is there as long as a session needs it."""
 
 from __future__ import annotations
 
-import io
+import hashlib
+import shutil
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
-from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.avatar.package import AnyAvatar
-from webrtc_avatar.errors import BodyTooLarge, InvalidRequest
+from webrtc_avatar.avatar.files import image_size
+from webrtc_avatar.avatar.package import AnyAvatar, Avatar, load_avatar
+from webrtc_avatar.avatar.portrait import PortraitOptions, centred_landmarks, create_portrait
+from webrtc_avatar.avatar.portrait_lips import Picture
+from webrtc_avatar.errors import BodyTooLarge, FaceTurnedAway, InvalidRequest, NoFaceFound
 
-_MOST_SIDE = 16_384
+_MOST_SIDE_PX = 16_384
+_WANTED = "upload a JPEG, PNG or WebP with one face"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,39 +35,88 @@ class FaceOfImage:
     warnings: tuple[str, ...] = ()
 
 
-def face_of_image(image: bytes, crop: bool, *, library: Library, default: str, most_pixels: int) -> FaceOfImage:
-    """Return the avatar that an uploaded picture becomes. Takes a moment; not for the event loop.
+class Faces:
+    """Faces that sessions use; two sessions with the same picture share one. Any thread may call.
 
     Args:
-        image: a file, as JPEG, PNG or WebP.
-        crop: look for the face; false: it fills the picture.
-        library: where `default` is.
-        default: the avatar that stands in for the picture's face.
+        folder: of their packages; must exist.
+        ear: returns the drawn avatar that lends its ear.
+        most_pixels: of a picture.
+    """
+
+    def __init__(self, folder: Path, ear: Callable[[], Avatar], *, most_pixels: int) -> None:
+        self._folder, self._ear, self._most_pixels = folder, ear, most_pixels
+        self._lock = threading.Lock()
+        self._used: dict[str, tuple[FaceOfImage, int]] = {}
+
+    def take(self, image: bytes, crop: bool) -> FaceOfImage:
+        """Return the face of a picture; `give_back` follows for each. Takes a second where nobody else uses it.
+
+        Raises:
+            InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
+        """
+        name = f"face-{hashlib.sha256(bytes([crop]) + image).hexdigest()[:24]}"
+        with self._lock:
+            known, users = self._used.get(name, (None, 0))
+            face = known or face_of_image(
+                image, crop, name=name, folder=self._folder, ear=self._ear(), most_pixels=self._most_pixels
+            )
+            self._used[name] = face, users + 1
+        return face
+
+    def give_back(self, face: FaceOfImage) -> None:
+        """Note that one session less uses it; with the last one its package goes."""
+        name = face.avatar.name
+        with self._lock:
+            users = self._used[name][1] - 1
+            if users:
+                self._used[name] = face, users
+            else:
+                del self._used[name]
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+
+
+def face_of_image(image: bytes, crop: bool, *, name: str, folder: Path, ear: Avatar, most_pixels: int) -> FaceOfImage:
+    """Make an avatar of a picture.
+
+    Args:
+        image: a file: JPEG, PNG or WebP.
+        crop: there must be a face, which is cut out; false: where none is found, it is taken to fill the picture's middle.
+        name: of the avatar.
+        folder: its package goes into it.
+        ear: the drawn avatar that lends its ear.
         most_pixels: of the picture.
 
     Raises:
         InvalidRequest: it is no picture.
         BodyTooLarge: it has too many pixels.
-        InvalidAvatar: the avatar's package is broken.
+        NoFaceFound: it shows no face, or one from the side.
+        PortraitUnavailable: what finds faces is not installed.
     """
-    _read(image, most_pixels)
-    return FaceOfImage(
-        library.get(default), (f"the picture was read, and avatar {default!r} speaks in its place for now",)
-    )
-
-
-def _read(image: bytes, most_pixels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    if not image:
-        raise InvalidRequest("the image is empty; upload a JPEG, PNG or WebP with one face")
+    photo = _read(image, most_pixels)
+    options = PortraitOptions(folder, name, "Uploaded face")
+    warnings: tuple[str, ...] = ()
     try:
-        with av.open(io.BytesIO(image), options={"protocol_whitelist": "none"}) as container:
-            stream = container.streams.video[0]
-            width, height = stream.width, stream.height
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise InvalidRequest("the image cannot be read; upload a JPEG, PNG or WebP with one face") from error
-    if width * height > most_pixels or max(width, height) > _MOST_SIDE:
+        made = create_portrait(photo, options, ear)
+    except NoFaceFound as error:
+        if crop:
+            raise
+        seen = "a face from the side" if isinstance(error, FaceTurnedAway) else "no face"
+        warnings = (
+            f"the image shows {seen}, and was taken as a centred face; one that looks at the camera moves better",
+        )
+        made = create_portrait(photo, options, ear, landmarks=centred_landmarks(photo, ear))
+    return FaceOfImage(load_avatar(made.folder), warnings + made.warnings)
+
+
+def _read(image: bytes, most_pixels: int) -> Picture:
+    size = image_size(image)
+    if size is None:
+        raise InvalidRequest(f"the image is empty, or of a kind that is not read; {_WANTED}")
+    width, height = size
+    if width * height > most_pixels or max(size) > _MOST_SIDE_PX:
         raise BodyTooLarge(f"the image has {width}x{height} pixels; at most {most_pixels} are taken: make it smaller")
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InvalidRequest("the image is damaged or of a kind that is not read; upload a JPEG, PNG or WebP")
-    return np.asarray(picture, np.uint8)
+    photo = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if photo is None:
+        raise InvalidRequest(f"the image is damaged: it does not decode; {_WANTED}")
+    return np.asarray(photo, np.uint8)

@@ -9,14 +9,14 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.chunked.faces import FaceOfImage, face_of_image
+from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.chunked.faces import FaceOfImage, Faces
 from webrtc_avatar.chunked.options import ChunkedOptions
 from webrtc_avatar.chunked.session import ChunkedSession
 from webrtc_avatar.engine import AnyEngine
@@ -25,7 +25,7 @@ from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOCK = ".lock"
+_LOCK, _FACES = ".lock", ".faces"
 _LOOK_S = 30.0
 
 
@@ -34,17 +34,21 @@ class ChunkedSessions:
 
     Args:
         settings: limits, and where files go.
-        library: who can speak.
+        ear: returns the drawn avatar that lends its ear to uploaded faces; called on another thread.
         engine: a started engine.
     """
 
-    def __init__(self, *, settings: Settings, library: Library, engine: AnyEngine) -> None:
-        self._settings, self._library, self._engine = settings, library, engine
+    def __init__(self, *, settings: Settings, ear: Callable[[], Avatar], engine: AnyEngine) -> None:
+        self._settings, self._engine = settings, engine
         self._sessions: dict[str, ChunkedSession] = {}
+        self._face_of: dict[str, FaceOfImage] = {}
         self._reserved: set[str] = set()
         self._draining = False
         self._pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="chunked")
         self._folder, self._lock = _own_folder(settings.hls_folder)
+        faces = self._folder / _FACES
+        faces.mkdir()
+        self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels)
         self._looking = asyncio.create_task(self._look(), name="chunked-idle")
 
     def __len__(self) -> int:
@@ -61,7 +65,7 @@ class ChunkedSessions:
         Raises:
             ServerFull: as many as the settings allow are there.
             SessionFinished: the name is taken.
-            InvalidRequest, NoFaceFound, BodyTooLarge: see `face_of_image`.
+            InvalidRequest, NoFaceFound, BodyTooLarge, PortraitUnavailable: see `face_of_image`.
         """
         if self._draining:
             raise ServerDraining("the server is shutting down and takes no new sessions; try again in a moment")
@@ -75,13 +79,18 @@ class ChunkedSessions:
             raise SessionFinished(f"there is a session {name!r} already; end it with DELETE or choose another name")
         self._reserved.add(name)
         try:
-            face = await asyncio.get_running_loop().run_in_executor(self._pool, self._face, image, options)
+            face = await asyncio.get_running_loop().run_in_executor(self._pool, self._faces.take, image, options.crop)
+            self._face_of[name] = face
             folder = self._folder / name
             folder.mkdir(mode=0o700)
             session = ChunkedSession(
                 name, face.avatar, options,
                 folder=folder, engine=self._engine, settings=self._settings, pool=self._pool,
             )  # fmt: skip
+        except BaseException:
+            if (left := self._face_of.pop(name, None)) is not None:
+                self._faces.give_back(left)
+            raise
         finally:
             self._reserved.discard(name)
         self._sessions[name] = session
@@ -111,6 +120,7 @@ class ChunkedSessions:
         try:
             await session.aclose()
             await asyncio.to_thread(shutil.rmtree, session.folder, ignore_errors=True)
+            await asyncio.to_thread(self._faces.give_back, self._face_of.pop(session_id))
         finally:
             self._reserved.discard(session_id)
 
@@ -136,15 +146,6 @@ class ChunkedSessions:
         while True:
             await asyncio.sleep(min(_LOOK_S, self._settings.chunked_idle_timeout_s / 2))
             await self.end_idle(time.monotonic())
-
-    def _face(self, image: bytes, options: ChunkedOptions) -> FaceOfImage:
-        return face_of_image(
-            image,
-            options.crop,
-            library=self._library,
-            default=self._settings.avatar,
-            most_pixels=self._settings.chunked_max_image_pixels,
-        )
 
 
 def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:

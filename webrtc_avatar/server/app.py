@@ -13,6 +13,7 @@ from aiohttp import web
 
 from webrtc_avatar.avatar.footage_frames import CACHE
 from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.package import drawn
 from webrtc_avatar.chunked.sessions import ChunkedSessions
 from webrtc_avatar.engine.choice import make_engine
 from webrtc_avatar.metrics import Metrics
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 LIPSYNC = web.AppKey("lipsync", LipSync)
 PACKAGES = web.AppKey("packages", Packages)
 RPC: web.AppKey[RpcServer | None] = web.AppKey("rpc")
+
+EAR = "iris"
+"""The avatar that lends its ear to uploaded faces."""
 
 _LOOP_THREADS = 4
 """Threads for what asyncio and its libraries hand to the default executor: files, names, posters."""
@@ -76,7 +80,9 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     app[signalling.LIVE] = live
     app[LIPSYNC] = lipsync
     app[PACKAGES] = packages
-    app[chunked.CHUNKED] = sessions = ChunkedSessions(settings=settings, library=library, engine=engine)
+    app[chunked.CHUNKED] = sessions = ChunkedSessions(
+        settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine
+    )
     try:
         await manager.load(settings.avatar)
         async with _grpc(app, lipsync, packages):
