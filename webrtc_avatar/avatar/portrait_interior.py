@@ -10,7 +10,7 @@ from webrtc_avatar.avatar.portrait_mouth import STEP_PX, MouthArt
 
 Box = tuple[int, int, int, int]
 
-_DARK = (36.0, 28.0, 66.0)
+_DARK = (29.0, 26.0, 60.0)
 _TEETH = (192.0, 216.0, 232.0)
 _TONGUE = (92.0, 84.0, 168.0)
 _SKIN_LUMA = 165.0
@@ -77,7 +77,8 @@ def _layers(lips: Lips, box: Box, light: Floats) -> dict[str, Picture]:
     u, y, _ = lips.coordinates(points)
     y = y - float(np.interp(0, lips.line[:, 0], lips.line[:, 1]))
     deep = np.exp(-((u / 0.8) ** 2) - ((y - 0.35) / 0.7) ** 2)
-    cavity = (1.25 - 0.7 * deep)[..., None] * np.array(_DARK)
+    sides = np.clip((np.abs(u) - 0.55) / 0.5, 0, 1)
+    cavity = ((1.2 - 0.65 * deep) * (1 - 0.6 * sides))[..., None] * np.array(_DARK)
     return {
         "cavity": _picture(cavity * light, None, size),
         "upper_teeth": _teeth(u, y - 0.035, light, size, shade=1.08),

@@ -26,6 +26,9 @@ _CORNERS = (61, 291)
 JAW_DROP = 0.8
 """Half mouths that the lower lip sinks at jawOpen 1."""
 
+_PARTING = 0.93
+"""Lips part so far from the middle; further out they stay together, as the corners of a mouth do."""
+
 WEIGHTS = (
     "jawOpen", "pucker", "funnel", "round", "stretch", "smile",
     "press", "rollLower", "upperUp", "lowerDown", "tongueUp", "tongueOut",
@@ -147,8 +150,8 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
     u, _, depth = lips.coordinates(points)
     rim = _rim(points, box)
     up, down = np.maximum(-depth, 0), np.maximum(depth, 0)
-    between = np.maximum(1 - u**2, 0)
-    part, round_part = between**0.65, between**0.45
+    between = np.maximum(1 - (u / _PARTING) ** 2, 0)
+    part, round_part = between**0.6, between**0.45
     middle = np.exp(-((u / 0.75) ** 2)) * np.sqrt(between)
     side = np.exp(-((np.maximum(np.abs(u) - 1.0, 0) / 0.75) ** 2))
     near = np.exp(-((depth / 0.85) ** 2))
@@ -164,13 +167,13 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
             _vector(lips, -0.14 * sides, JAW_DROP * jaw * (1 - 0.95 * part * up_fade)),
             _vector(lips, -0.14 * sides, JAW_DROP * (jaw + (1 - jaw) * part * _fade(down, 0.3, lips.chin))),
         ),
-        "pucker": _both(lips, -0.34 * sides, -0.10 * middle * upper_edge + 0.02 * part, 0.10 * middle * lower_edge - 0.02 * part),
+        "pucker": _both(lips, -0.34 * sides, -0.10 * middle * upper_edge + 0.02 * part, 0.04 * middle * lower_edge - 0.02 * part),
         "funnel": _both(
             lips, -0.14 * sides,
             -0.10 * part * up_fade - 0.07 * middle * upper_edge,
             0.13 * part * down_fade + 0.08 * middle * lower_edge,
         ),
-        "round": _both(lips, -0.18 * sides, -0.05 * round_part * up_fade, 0.07 * round_part * down_fade),
+        "round": _both(lips, -0.18 * sides, -0.13 * round_part * up_fade, 0.02 * round_part * down_fade),
         "stretch": _both(lips, 0.13 * sides, 0.03 * side * near, 0.03 * side * near),
         "smile": _both(
             lips, 0.13 * sides,
@@ -179,7 +182,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
         ),
         "press": _both(lips, 0.02 * sides, 0.35 * lips.upper * middle * upper_edge, -0.30 * lips.lower * middle * lower_edge),
         "rollLower": _both(
-            lips, zero, zero, -0.55 * lips.lower * middle * lower_edge - 0.04 * part * down_fade
+            lips, zero, zero, -0.55 * lips.lower * middle * lower_edge - 0.11 * part * down_fade
         ),
         "upperUp": _both(lips, zero, -0.17 * part * up_fade, zero),
         "lowerDown": _both(lips, zero, zero, 0.20 * part * down_fade),

@@ -111,7 +111,7 @@ class MouthPainter:
             _over(picture, tongue)
         _over(picture, self._shifted(art.lower_teeth, 0.95 * jaw))
         # Rounded lips come forward, before the teeth.
-        seen = 1 - min(max(0.55 * float(weights[_PUCKER] + weights[_ROUND]), 0.0), 0.8)
+        seen = 1 - min(max(0.75 * float(weights[_PUCKER] + weights[_ROUND]), 0.0), 1.0)
         _over(picture, art.upper_teeth, seen)
         if weights[_TONGUE_OUT] > weights[_TONGUE_UP]:
             _over(picture, tongue)
