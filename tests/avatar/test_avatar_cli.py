@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.avatar import footage_parts as parts
+from tests.avatar.portrait_parts import ASTRONAUT, IRIS
 from webrtc_avatar.avatar import cli
 from webrtc_avatar.avatar.package import load_avatar
 from webrtc_avatar.cli import app
@@ -139,3 +140,20 @@ def test_an_import_that_is_ended_by_a_signal_leaves_nothing_behind(tmp_path, sou
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
     assert not into.exists()
+
+
+def test_a_photo_becomes_an_avatar_that_is_found_by_its_name(home):
+    code, output = run("create", "--photo", ASTRONAUT, "--name", "eileen", "--license", "CC-PDDC")
+    assert code == 0, output
+    assert "open mouth" in output
+    assert "webrtc-avatar serve --avatar eileen" in output
+    assert load_avatar(home / "eileen").license == "CC-PDDC"
+    assert run("check", "eileen")[0] == 0
+
+
+@pytest.mark.parametrize("photo", [IRIS / "background.png", IRIS / "avatar.toml", IRIS / "nothing.jpg"])
+def test_what_shows_no_face_becomes_none(home, photo):
+    code, output = run("create", "--photo", photo, "--name", "nobody")
+    assert code == 1
+    assert "JPEG, PNG or WebP" in output or "no face" in output
+    assert not home.exists()
