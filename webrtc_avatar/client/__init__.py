@@ -1,6 +1,15 @@
-"""What other people import to talk to a server: a headless peer, its report, the lip-sync client, and what can go wrong."""
+"""What other people import to talk to a server: a headless peer, its report, the clients of lip-sync and of chunked sessions, and what can go wrong."""
 
-from webrtc_avatar.client.failures import ConnectionLost, NotMedia, NotWritable, OfferRefused, ServerUnreachable
+from webrtc_avatar.client.chunked import ChunkedStreamingClient
+from webrtc_avatar.client.failures import (
+    ConnectionLost,
+    NotMedia,
+    NotWritable,
+    OfferRefused,
+    ServerUnreachable,
+    SessionBroke,
+    SessionRefused,
+)
 from webrtc_avatar.client.lipsync import AsyncLipSyncClient
 from webrtc_avatar.client.lipsync_failures import (
     AccessDenied,
@@ -28,6 +37,7 @@ __all__ = [
     "CallFailed",
     "CallRefused",
     "CallTimedOut",
+    "ChunkedStreamingClient",
     "ConnectionLost",
     "FrameFailed",
     "Lag",
@@ -46,6 +56,8 @@ __all__ = [
     "ServerBusy",
     "ServerGone",
     "ServerUnreachable",
+    "SessionBroke",
+    "SessionRefused",
     "Speech",
     "load_speech",
 ]

@@ -31,6 +31,28 @@ class OfferRefused(PeerFailure):
         self.retry_after_s = retry_after_s
 
 
+class SessionRefused(PeerFailure):
+    """The server answered a call of a chunked session with an error.
+
+    Attributes:
+        http_status: the HTTP status that it gave.
+        refusal: its error code, for example `no_face_found` or `buffer_full`.
+    """
+
+    code = "session_refused"
+
+    def __init__(self, message: str, *, http_status: int, refusal: str = "") -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.refusal = refusal
+
+
+class SessionBroke(PeerFailure):
+    """The server could not finish a chunked session."""
+
+    code = "session_broke"
+
+
 class NotMedia(PeerFailure):
     """The file that should be sent holds no sound that FFmpeg can read."""
 
