@@ -175,6 +175,20 @@ def test_the_model_draws_the_same_mouth_alone_and_in_a_batch(portraits) -> None:
     assert all(np.array_equal(model.draw(row[None])[0], crop) for row, crop in zip(weights, together, strict=True))
 
 
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_batch_of_tensors_is_drawn_as_the_mouths_are_drawn_alone(portraits, name) -> None:
+    from webrtc_avatar.engine.portrait_torch import TorchMouthPainter
+
+    avatar = portraits[name]
+    left, top, right, bottom = avatar.mouth_box
+    batch = TorchMouthPainter(read_art(avatar), avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right], "cpu")
+    weights = np.stack([mouth(viseme) for viseme in VISEMES])
+    for together, row in zip(batch.draw(weights), weights, strict=True):
+        difference = np.abs(together.astype(int) - painter(avatar).draw(row))
+        assert difference.mean() < 0.6
+        assert np.quantile(difference, 0.999) <= 6
+
+
 def test_the_photo_is_turned_as_its_exif_data_says() -> None:
     upright = read_photo(ASTRONAUT.read_bytes())
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"

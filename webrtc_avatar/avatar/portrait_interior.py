@@ -93,14 +93,14 @@ def _teeth(u: Floats, y: Floats, light: Floats, size: tuple[int, int], *, shade:
     gaps = sum(np.exp(-(((np.abs(u) - place) / 0.016) ** 2)) for place in _GAPS)
     notch = sum(np.exp(-(((np.abs(u) - place) / 0.03) ** 2)) for place in _GAPS)
     share = (
-        np.clip((edge - 0.02 * notch - y) / 0.02, 0, 1)
+        np.clip((edge - 0.01 * notch - y) / 0.02, 0, 1)
         * np.clip((y + 0.42) / 0.1, 0, 1)
         * np.clip((0.72 - np.abs(u)) / 0.1, 0, 1)
     )
     bright = (
         shade
         * (1 - 0.62 * np.clip(np.abs(u) / 0.72, 0, 1) ** 2)
-        * (1 - 0.16 * gaps)
+        * (1 - 0.09 * gaps)
         * (0.86 + 0.14 * np.clip(-y / 0.12, 0, 1))
     )
     return _picture(bright[..., None] * np.array(_TEETH) * light, share, size)

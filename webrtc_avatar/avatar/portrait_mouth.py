@@ -18,7 +18,7 @@ from webrtc_avatar.avatar.portrait_lips import JAW_DROP, WEIGHTS, Floats, Pictur
 STEP_PX = 4
 """Pixels of the frame per cell of the fields."""
 
-_ROUNDS = 3
+INVERSION_ROUNDS = 3
 _JAW, _TONGUE_UP, _TONGUE_OUT, _PUCKER, _ROUND = (
     WEIGHTS.index(name) for name in ("jawOpen", "tongueUp", "tongueOut", "pucker", "round")
 )
@@ -93,7 +93,7 @@ class MouthPainter:
 
     def _sampled(self, source: Picture, flow: Floats) -> Picture:
         back = np.negative(flow)
-        for _ in range(_ROUNDS):
+        for _ in range(INVERSION_ROUNDS):
             back *= np.float32(1 / STEP_PX)
             back = np.negative(cv2.remap(flow, back, _NONE, _RELATIVE, borderMode=cv2.BORDER_REPLICATE))
         places = cv2.resize(back, (self._columns * STEP_PX, self._rows * STEP_PX))[: self._size[1], : self._size[0]]

@@ -20,7 +20,7 @@ from webrtc_avatar.errors import InvalidAvatar
 
 
 class PortraitModel(VisemeModel):
-    """The model of one portrait. The ear runs on the runtime, in one batch; the mouths are drawn on the CPU."""
+    """The model of one portrait: the ear runs in one batch; mouths do on a GPU that torch runs, on a CPU one by one."""
 
     def _drawer(self, avatar: Avatar, runtime: Runtime) -> Callable[[Floats], Crops]:
         if avatar.model.weights != WEIGHTS:
@@ -32,7 +32,13 @@ class PortraitModel(VisemeModel):
             raise InvalidAvatar(f"avatar {avatar.name!r}: a portrait needs [plate] fine; create it again")
         left, top, right, bottom = avatar.mouth_box
         fine = np.ascontiguousarray(avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right])
-        painter = MouthPainter(read_art(avatar), fine)
+        art = read_art(avatar)
+        if runtime.name.startswith("torch") and runtime.device != "cpu":
+            from webrtc_avatar.engine.portrait_torch import TorchMouthPainter
+
+            batch = TorchMouthPainter(art, fine, runtime.device)
+            return lambda weights: np.stack([i420(picture) for picture in batch.draw(weights)])
+        painter = MouthPainter(art, fine)
 
         def draw(weights: Floats) -> Crops:
             return np.stack([i420(painter.draw(row)) for row in np.asarray(weights, np.float32)])
