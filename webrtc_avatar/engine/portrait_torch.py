@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
 
@@ -36,7 +39,7 @@ class TorchMouthPainter:
         self._down, self._half = (float(art.axis[0]), float(art.axis[1])), float(art.axis[2])
         self._cells = _places(self._rows, self._columns, self._device)
         self._pixels = 2 * _places(self._height, self._width, self._device) + 0.5
-        self._inside = _places(*art.cavity.shape[:2], self._device)
+        self._inside = _places(art.cavity.shape[0], art.cavity.shape[1], self._device)
         sigma = 0.08 * self._half
         steps = torch.arange(-round(4 * sigma), round(4 * sigma) + 1, device=self._device)
         kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
@@ -96,7 +99,7 @@ class TorchMouthPainter:
         padded = F.pad(plane, (reach, reach, reach, reach), mode="reflect")
         return F.conv2d(F.conv2d(padded, self._kernel[None, None, None]), self._kernel[None, None, :, None])
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
     def _planes(self, pictures: Picture) -> torch.Tensor:
