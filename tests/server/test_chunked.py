@@ -173,6 +173,31 @@ async def test_a_sound_fed_in_chunks_becomes_a_film_with_all_of_it(caller, talk,
     assert np.std(mouth, axis=0).mean() > 1, "nobody spoke"
 
 
+async def test_seed_scale_and_style_change_the_film_as_their_names_promise(caller, talk, tmp_path):
+    asked = {
+        "one": {},
+        "again": {},
+        "other": {"seed": 7},
+        "plain": {"cfg_scale": 1},
+        "strong": {"cfg_scale": 5},
+        "turned": {"pose_style": "[0, 3, 0]"},
+    }
+    films = {}
+    for name, fields in asked.items():
+        await caller.init(session_id=name, **fields)
+        await caller.feed(name, wav(talk[:32_000]), True)
+    for name in asked:
+        await caller.until(name)
+        path = await caller.film(name, tmp_path / name)
+        films[name] = (path.parent / "seg_0.m4s").read_bytes(), np.stack(pictures_of(path)).astype(int)
+    assert films["one"][0] == films["again"][0]
+    assert np.abs(films["one"][1] - films["other"][1]).mean() > 0.3
+    motion = [np.std(films[name][1][:, 330:420, 200:310], axis=0).mean() for name in ("plain", "one", "strong")]
+    assert motion == sorted(motion)
+    assert motion[2] > 1.1 * motion[0]
+    assert np.abs(films["one"][1] - films["turned"][1]).mean() > 0.5
+
+
 async def test_without_a_face_crop_decides_between_a_refusal_and_a_warning(caller, talk):
     grey = bytes(cv2.imencode(".png", np.full((200, 160, 3), 120, np.uint8))[1].tobytes())
     status, body = await caller.post("init", image=grey)

@@ -36,6 +36,7 @@ class ModelSpec:
         weights: names of the mouth weights, in the networks' order.
         visemes: names of the viseme classes, in the ear's order.
         crop_size: (width, height) of the mouth's crop in pixels: the size of the mouth's box.
+        strength: how far the mouth moves from rest, 1 as the ear says; packages do not store it.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class ModelSpec:
     weights: tuple[str, ...]
     visemes: tuple[str, ...]
     crop_size: tuple[int, int]
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -6,14 +6,14 @@ import hashlib
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from webrtc_avatar.avatar.files import image_size
-from webrtc_avatar.avatar.package import AnyAvatar, Avatar, load_avatar
+from webrtc_avatar.avatar.package import Avatar, drawn, load_avatar
 from webrtc_avatar.avatar.portrait import PortraitOptions, centred_landmarks, create_portrait
 from webrtc_avatar.avatar.portrait_lips import Picture
 from webrtc_avatar.errors import BodyTooLarge, FaceTurnedAway, InvalidRequest, NoFaceFound
@@ -31,7 +31,7 @@ class FaceOfImage:
         warnings: what its owner should know of it.
     """
 
-    avatar: AnyAvatar
+    avatar: Avatar
     warnings: tuple[str, ...] = ()
 
 
@@ -49,18 +49,26 @@ class Faces:
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
-    def take(self, image: bytes, crop: bool) -> FaceOfImage:
+    def take(self, image: bytes, crop: bool, strength: float = 1.0) -> FaceOfImage:
         """Return the face of a picture; `give_back` follows for each. Takes a second where nobody else uses it.
+
+        Args:
+            image: the file.
+            crop: see `face_of_image`.
+            strength: how far its mouth moves; see `ModelSpec`.
 
         Raises:
             InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
         """
-        name = f"face-{hashlib.sha256(bytes([crop]) + image).hexdigest()[:24]}"
+        name = f"face-{hashlib.sha256(f'{crop} {strength} '.encode() + image).hexdigest()[:24]}"
         with self._lock:
             known, users = self._used.get(name, (None, 0))
             face = known or face_of_image(
                 image, crop, name=name, folder=self._folder, ear=self._ear(), most_pixels=self._most_pixels
             )
+            if known is None:
+                model = replace(face.avatar.model, strength=strength)
+                face = FaceOfImage(replace(face.avatar, model=model), face.warnings)
             self._used[name] = face, users + 1
         return face
 
@@ -106,7 +114,7 @@ def face_of_image(image: bytes, crop: bool, *, name: str, folder: Path, ear: Ava
             f"the image shows {seen}, and was taken as a centred face; one that looks at the camera moves better",
         )
         made = create_portrait(photo, options, ear, landmarks=centred_landmarks(photo, ear))
-    return FaceOfImage(load_avatar(made.folder), warnings + made.warnings)
+    return FaceOfImage(drawn(load_avatar(made.folder)), warnings + made.warnings)
 
 
 def _read(image: bytes, most_pixels: int) -> Picture:

@@ -13,6 +13,7 @@ from webrtc_avatar.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+_STRENGTH_PER_SCALE = 0.15
 _MOST_SEED = 2**63 - 1
 
 
@@ -39,6 +40,11 @@ class ChunkedOptions:
     chunk_duration: float = 1.0
     audio_sample_rate: int = 24_000
     style: Style = field(default=DEFAULT_STYLE)
+
+    @property
+    def strength(self) -> float:
+        """How far the mouth moves: as the ear says at `cfg_scale` 1, 1.15 times as far at 2, 1.6 times at 5."""
+        return 1 + _STRENGTH_PER_SCALE * (self.cfg_scale - 1)
 
 
 def read_options(fields: Mapping[str, str], style: Style = DEFAULT_STYLE) -> ChunkedOptions:

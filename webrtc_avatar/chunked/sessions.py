@@ -79,7 +79,9 @@ class ChunkedSessions:
             raise SessionFinished(f"there is a session {name!r} already; end it with DELETE or choose another name")
         self._reserved.add(name)
         try:
-            face = await asyncio.get_running_loop().run_in_executor(self._pool, self._faces.take, image, options.crop)
+            face = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._faces.take, image, options.crop, options.strength
+            )
             self._face_of[name] = face
             folder = self._folder / name
             folder.mkdir(mode=0o700)

@@ -74,6 +74,10 @@ class VisemeTrack:
         return [context for context in contexts if context is not None]
 
 
+_MOST_WEIGHT = 1.15
+"""Further no weight is carried by a model's strength."""
+
+
 class VisemeModel:
     """Both networks of a drawn avatar on one runtime."""
 
@@ -85,6 +89,7 @@ class VisemeModel:
         """
         spec = avatar.model
         self.chunks_before, self.chunks_after = spec.chunks_before, spec.chunks_after
+        self._strength = spec.strength
         self._weight_count = len(spec.weights)
         left, top, right, bottom = avatar.mouth_box
         self._crop_shape = ((bottom - top) * 3 // 2, right - left)
@@ -120,7 +125,12 @@ class VisemeModel:
     def encode_audio(self, windows: Floats) -> Floats:
         """Return mouth weights (batch, weights) of log-mel windows (batch, 64, 80), for the package's look-ahead."""
         weights = _output(self._ear, {"mel": windows}, "weights", self._name)
-        return np.ascontiguousarray(weights[:, self.chunks_after])
+        heard = np.ascontiguousarray(weights[:, self.chunks_after])
+        if self._strength == 1.0:
+            return heard
+        # What is beyond a weight's range tears a mouth.
+        most = np.maximum(heard, np.float32(_MOST_WEIGHT))
+        return np.asarray(np.minimum(np.float32(self._strength) * heard, most), np.float32)
 
     def draw(self, weights: Floats) -> Crops:
         """Return mouth crops (batch, height * 3 / 2, width) of mouth weights (batch, weights)."""
