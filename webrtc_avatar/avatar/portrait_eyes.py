@@ -125,6 +125,8 @@ class _Eye:
 
     def skin(self, lid: float, brow_raise: float) -> Floats:
         """Return from where the skin takes its colour, relative to itself, in pixels."""
+        if lid == 0 and brow_raise == 0:
+            return np.zeros((*self.x.shape, 2), np.float32)
         upper, lower = self._lids(lid)
         beside = np.exp(-((np.maximum(np.abs(self.x) - 0.95, 0) / 0.35) ** 2))
         reach = max(-self._brow * 0.75, 0.5)
