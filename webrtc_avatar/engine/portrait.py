@@ -28,22 +28,29 @@ class PortraitModel(VisemeModel):
                 f"avatar {avatar.name!r}: a portrait's mouth moves by the weights {', '.join(WEIGHTS)}, in this order; "
                 f"avatar.toml has {', '.join(avatar.model.weights)}; create it again"
             )
-        if avatar.fine is None:
-            raise InvalidAvatar(f"avatar {avatar.name!r}: a portrait needs [plate] fine; create it again")
-        left, top, right, bottom = avatar.mouth_box
-        fine = np.ascontiguousarray(avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right])
-        art = read_art(avatar)
         if runtime.name.startswith("torch") and runtime.device != "cpu":
             from webrtc_avatar.engine.portrait_torch import TorchMouthPainter
 
-            batch = TorchMouthPainter(art, fine, runtime.device)
+            batch = TorchMouthPainter(read_art(avatar), _fine(avatar), runtime.device)
             return lambda weights: np.stack([i420(picture) for picture in batch.draw(weights)])
-        painter = MouthPainter(art, fine)
+        return drawer(avatar)
 
-        def draw(weights: Floats) -> Crops:
-            return np.stack([i420(painter.draw(row)) for row in np.asarray(weights, np.float32)])
 
-        return draw
+def drawer(avatar: Avatar) -> Callable[[Floats], Crops]:
+    """Return what draws a portrait's mouths on the CPU: from weights (n, 12) to I420 uint8 (n, height * 3 / 2, width).
+
+    Raises:
+        InvalidAvatar: what it draws with is damaged or missing.
+    """
+    painter = MouthPainter(read_art(avatar), _fine(avatar))
+    return lambda weights: np.stack([i420(painter.draw(row)) for row in np.asarray(weights, np.float32)])
+
+
+def _fine(avatar: Avatar) -> Crops:
+    if avatar.fine is None:
+        raise InvalidAvatar(f"avatar {avatar.name!r}: a portrait needs [plate] fine; create it again")
+    left, top, right, bottom = avatar.mouth_box
+    return np.ascontiguousarray(avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right])
 
 
 def read_art(avatar: Avatar) -> MouthArt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from webrtc_avatar.avatar.package import Avatar
+from webrtc_avatar.engine.portrait import drawer
 from webrtc_avatar.evaluation import mouth
 from webrtc_avatar.evaluation.gates import Gate, Result
 from webrtc_avatar.training.mouth_data import FACTS_NAME, load_mouths
@@ -14,7 +15,7 @@ _LARGE_PX = 720
 
 def drawing(avatar: Avatar) -> list[Result]:
     """Return how like its renders the mouth is; what can be measured without renders comes last."""
-    draw = mouth.load_mouth(avatar.model.mouth)
+    draw = drawer(avatar) if avatar.model.kind == "portrait" else mouth.load_mouth(avatar.model.mouth)
     results: list[Result] = []
     folder = avatar.folder / SOURCE_FOLDER
     if (folder / FACTS_NAME).exists():
