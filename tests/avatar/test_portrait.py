@@ -118,6 +118,12 @@ def test_teeth_are_lit_like_the_face(portraits, name) -> None:
     assert 0.7 * skin < brightest < 1.9 * skin
 
 
+def test_a_photo_without_colours_has_a_mouth_without_them(tmp_path, ear) -> None:
+    grey = cv2.cvtColor(cv2.cvtColor(iris_photo(), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    avatar = load_avatar(create_portrait(grey, PortraitOptions(tmp_path, "grey", "Grey"), ear).folder)
+    assert np.ptp(painter(avatar).draw(mouth("aa")).astype(int), axis=-1).max() <= 2
+
+
 def test_an_open_mouth_is_closed_and_that_is_said(tmp_path, ear) -> None:
     made = create_portrait(astronaut_photo(), PortraitOptions(tmp_path, "smiles", "Smiles"), ear)
     assert any("open mouth" in warning for warning in made.warnings)

@@ -16,6 +16,10 @@ _TONGUE = (92.0, 84.0, 168.0)
 _SKIN_LUMA = 165.0
 """The skin's luma for which the colours above are meant."""
 
+_LUMA = (0.114, 0.587, 0.299)
+_PLAIN_SPREAD = 0.12
+"""Of the skin's brightest channel, the spread between channels from which a photo counts as coloured."""
+
 _GAPS = (0.0, 0.17, 0.31, 0.43, 0.53)
 _OVERSAMPLED = 3
 
@@ -33,8 +37,13 @@ def mouth_art(plate: Picture, lips: Lips, box: Box) -> MouthArt:
     _, _, depth = lips.coordinates(fine)
     above = np.rint(255 * np.clip(0.5 - depth * lips.half_px / 1.5, 0, 1)).astype(np.uint8)
     inner = _inner(lips, box)
-    light = _light(plate, lips)
-    layers = _layers(lips, (left + inner[0], top + inner[1], left + inner[2], top + inner[3]), light)
+    skin = _skin(plate, lips)
+    layers = _layers(lips, (left + inner[0], top + inner[1], left + inner[2], top + inner[3]), _light(skin))
+    colour = min(float(np.ptp(skin)) / (_PLAIN_SPREAD * max(float(skin.max()), 1.0)), 1.0)
+    for layer in layers.values():
+        # A photo without colours has a tongue without them.
+        grey = layer[..., :3] @ np.array(_LUMA, np.float32)
+        layer[..., :3] = np.rint(grey[..., None] + colour * (layer[..., :3] - grey[..., None]))
     return MouthArt(
         fields=basis(lips, box, STEP_PX).astype(np.float16),
         above=above,
@@ -56,16 +65,20 @@ def _inner(lips: Lips, box: Box) -> Box:
     )
 
 
-def _light(plate: Picture, lips: Lips) -> Floats:
-    """Return by how much the skin around the mouth is brighter than usual, float32 (3,) BGR, its tint half taken over."""
+def _skin(plate: Picture, lips: Lips) -> Floats:
+    """Return the usual colour of the skin around the mouth, (3,) BGR."""
     height, width = plate.shape[:2]
     u, _, depth = lips.coordinates(grid((0, 0, width, height), 1))
     skin = (np.abs(u) < 1.2) & (depth < -lips.upper - 0.05) & (depth > -lips.nose)
     skin |= (np.abs(u) < 0.9) & (depth > lips.lower + 0.1) & (depth < 0.9 * lips.chin)
-    colour = np.median(plate[skin], 0) if skin.any() else np.full(3, _SKIN_LUMA)
-    luma = float(np.dot(colour, (0.114, 0.587, 0.299)))
+    return np.asarray(np.median(plate[skin], 0) if skin.any() else np.full(3, _SKIN_LUMA), np.float32)
+
+
+def _light(skin: Floats) -> Floats:
+    """Return by how much the skin is brighter than usual, float32 (3,) BGR, its tint half taken over."""
+    luma = float(np.dot(skin, _LUMA))
     usual = np.array((128.0, 155.0, 200.0)) * luma / _SKIN_LUMA
-    tint = np.sqrt(np.clip(colour / np.maximum(usual, 1), 0.5, 2.0))
+    tint = np.sqrt(np.clip(skin / np.maximum(usual, 1), 0.5, 2.0))
     return np.asarray(np.clip(luma / _SKIN_LUMA, 0.3, 1.15) * tint, np.float32)
 
 

@@ -20,6 +20,8 @@ _FACE_HEIGHT = 0.53
 _OPEN_GAP = 0.13
 """Half mouths; lips further apart are closed, nearer ones taken as closed."""
 
+_BEYOND_PX = 24.0
+
 _ROUNDS = 8
 
 
@@ -57,6 +59,7 @@ def make_plate(photo: Picture, landmarks: Floats) -> Plate:
     fine = np.asarray(
         cv2.warpAffine(photo, place, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
+    fine = _softened(fine, place, photo.shape[1], photo.shape[0])
     moved = landmarks.copy()
     moved[:, :2] = moved[:, :2] * scale + place[:, 2]
     moved[:, 2] *= scale
@@ -85,6 +88,16 @@ def _place(width: int, height: int, landmarks: Floats) -> Floats:
     return np.array(
         [[scale, 0, 0.5 * scale - 0.5 - left * scale], [0, scale, 0.5 * scale - 0.5 - top * scale]], np.float32
     )
+
+
+def _softened(fine: Picture, place: Floats, width: int, height: int) -> Picture:
+    """Return the picture, blurred where it goes on beyond the photo, so that no streaks show."""
+    inside = cv2.warpAffine(np.full((height, width), 255, np.uint8), place, fine.shape[1::-1])
+    if inside.min() == 255:
+        return fine
+    soft = cv2.GaussianBlur(fine, (0, 0), _BEYOND_PX)
+    share = cv2.GaussianBlur(cv2.erode(inside, np.ones((9, 9))), (0, 0), 4).astype(np.float32)[..., None] / 255
+    return np.asarray(np.rint(soft + share * (fine.astype(np.float32) - soft)), np.uint8)
 
 
 def _closed(fine: Picture, lips: Lips, above: Floats, below: Floats) -> Picture:
