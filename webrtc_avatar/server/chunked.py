@@ -101,7 +101,7 @@ async def playlist(request: web.Request) -> web.Response:
     text = await asyncio.to_thread(session.playlist_path.read_text)
     # Names never change their content, the list does, until its end is written.
     return web.Response(
-        text=text,
+        body=text.encode(),
         content_type="application/vnd.apple.mpegurl",
         headers={"Cache-Control": "max-age=3600" if "#EXT-X-ENDLIST" in text else "no-cache, no-store"},
     )
