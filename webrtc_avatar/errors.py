@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, ClassVar
 
 
 class AvatarServerError(Exception):
@@ -278,3 +280,80 @@ class MissingProgram(AvatarServerError):
     def __init__(self, what: str, *, package: str) -> None:
         super().__init__(f"{what} is not installed or does not work; on Debian: apt-get install {package}")
         self.package = package
+
+
+class SpeechRefused(AvatarServerError):
+    """A text that cannot be said as asked; the caller can change it."""
+
+    code = "speech_refused"
+    status = 400
+
+
+class NothingToSay(SpeechRefused):
+    """A text of which nothing is left to say: empty, or only signs that the voice cannot read."""
+
+    code = "nothing_to_say"
+
+
+class InvalidSsml(SpeechRefused):
+    """Markup that is no XML, or an element or attribute that is not understood.
+
+    Attributes:
+        line: where, counted from 1.
+        column: likewise.
+    """
+
+    code = "invalid_ssml"
+
+    def __init__(self, message: str, *, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class UnsupportedParameter(SpeechRefused):
+    """A parameter that the voice cannot follow."""
+
+    code = "unsupported_parameter"
+    status = 422
+
+    def __init__(self, parameter: str, *, voice: str = "", abilities: Iterable[str] = ()) -> None:
+        can = ", ".join(sorted(abilities)) or "no parameter at all"
+        super().__init__(
+            f"voice {voice!r} cannot follow {parameter!r}; it follows {can}. Leave it out or choose another voice"
+        )
+        self.parameter = parameter
+        self.voice = voice
+        self.abilities = tuple(sorted(abilities))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross to another process whole."""
+        return partial(UnsupportedParameter, voice=self.voice, abilities=self.abilities), (self.parameter,)
+
+
+class UnknownVoice(AvatarServerError):
+    """No voice of that name is installed."""
+
+    code = "unknown_voice"
+    status = 404
+
+
+class VoiceUnavailable(AvatarServerError):
+    """A voice whose program, package, file or setting is missing."""
+
+    code = "voice_unavailable"
+    status = 501
+
+
+class SpeechFailure(AvatarServerError):
+    """A voice failed at a text that it should have said."""
+
+    code = "speech_failure"
+    status = 500
+
+
+class VoiceServiceFailure(SpeechFailure):
+    """The service that speaks for a voice refused, failed, or did not answer in time."""
+
+    code = "voice_service_failure"
+    status = 502

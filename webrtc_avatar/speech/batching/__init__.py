@@ -1,0 +1,1 @@
+"""Requests for speech become batches: a queue, and processes that speak."""

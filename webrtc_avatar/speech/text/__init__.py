@@ -1,0 +1,1 @@
+"""What text goes through before a voice says it: sentences, SSML, numbers and abbreviations as words."""
