@@ -95,6 +95,43 @@ class Metrics:
         self.key_frames = Counter(
             "webrtc_avatar_key_frames_total", "Key frames by codec", ["codec"], registry=self.registry
         )
+        self._add_speech()
+
+    def _add_speech(self) -> None:
+        self.speech_requests = Counter(
+            "webrtc_avatar_speech_requests_total",
+            "Requests for speech by outcome: succeeded, failed, given_up (by their callers)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.speech_queue = Gauge(
+            "webrtc_avatar_speech_queue", "Requests for speech that wait for a process", registry=self.registry
+        )
+        self.speech_batch_size = Histogram(
+            "webrtc_avatar_speech_batch_size",
+            "Requests for speech in one batch",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.speech_wait = Histogram(
+            "webrtc_avatar_speech_wait_seconds",
+            "Time that requests for speech wait for their batch",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.speech_run = Histogram(
+            "webrtc_avatar_speech_run_seconds", "Time that a batch takes", buckets=_SECONDS, registry=self.registry
+        )
+        self.speech_retries = Counter(
+            "webrtc_avatar_speech_retries_total",
+            "Requests that were said again, because their batch or its process failed",
+            registry=self.registry,
+        )
+        self.speech_workers_replaced = Counter(
+            "webrtc_avatar_speech_workers_replaced_total",
+            "Processes that died, hung or grew too large",
+            registry=self.registry,
+        )
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format."""

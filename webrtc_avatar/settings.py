@@ -161,6 +161,8 @@ class Settings(BaseSettings):
         None, ge=0.2, le=10, description="duration of low-latency parts of HLS segments; none: there are no parts"
     )
 
+    speech_max_queue: int = Field(256, ge=1, description="requests for speech that may wait; the next one is refused")
+
     log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe record that is written"
