@@ -161,6 +161,10 @@ class Settings(BaseSettings):
         None, ge=0.2, le=10, description="duration of low-latency parts of HLS segments; none: there are no parts"
     )
 
+    microphone: Literal["drives", "listens"] = Field(
+        "drives",
+        description="drives: the avatar says what the microphone hears, unless it speaks text; listens: it speaks text alone",
+    )
     speech_max_queue: int = Field(256, ge=1, description="requests for speech that may wait; the next one is refused")
 
     log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")

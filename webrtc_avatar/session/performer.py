@@ -11,6 +11,7 @@ from webrtc_avatar.avatar.arkit import Values, blendshapes, head_degrees, weight
 from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.engine import AnyEngine, AnyStream, Face
+from webrtc_avatar.session.line import Event, Weights, faded
 
 _BACKLOG_CHUNKS = 25
 
@@ -26,6 +27,8 @@ class Slot:
         voiced: somebody speaks in it or close by, so a face was asked for.
         due_s: when it leaves, known once the look-ahead has arrived.
         face: the engine's answer.
+        weights: the mouth where it is known before its sound is heard; see `Spoken`.
+        events: what everybody is told when it plays.
     """
 
     index: int
@@ -34,6 +37,14 @@ class Slot:
     voiced: bool = False
     due_s: float = 0.0
     face: asyncio.Future[Face] | None = field(default=None)
+    weights: Weights | None = None
+    events: tuple[Event, ...] = ()
+
+    def silence(self, *, fading: bool = False) -> None:
+        """Play nothing in this tick, or, `fading`, what dies away within 5 ms; and tell nothing."""
+        silent = silent_chunk(self.chunk.media_time_s, self.chunk.arrived_s)
+        self.chunk = replace(silent, sound=faded(self.chunk.sound)) if fading else silent
+        self.weights, self.events = None, ()
 
 
 class Performer:
@@ -117,12 +128,13 @@ class Performer:
         if future is not None and not future.done():
             future.set_result(face)
 
-    def interrupt(self, epoch: int) -> None:
-        """Silence the sound and forget the faces that are on their way; the ticks go on."""
+    def interrupt(self, epoch: int, *, fading: bool = False) -> None:
+        """Silence the sound, the first tick `fading`, and forget the faces that are on their way; the ticks go on."""
         self._stream.reset(epoch)
         self._chunks_in_epoch = 0
-        for slot in self._waiting:
-            slot.chunk, slot.epoch = silent_chunk(slot.chunk.media_time_s, slot.chunk.arrived_s), epoch
+        for place, slot in enumerate(self._waiting):
+            slot.silence(fading=fading and place == 0)
+            slot.epoch = epoch
         for future in self._asked.values():
             future.cancel()
         self._asked.clear()
@@ -130,7 +142,7 @@ class Performer:
     def succeed(self, former: Performer) -> None:
         """Take over the sound that waits for its look-ahead, so that a change of avatar leaves no gap."""
         for slot in former._waiting:
-            self._waiting.append(Slot(index=slot.index, chunk=slot.chunk, epoch=slot.epoch))
+            self._waiting.append(replace(slot, voiced=False, face=None))
         former._waiting.clear()
         while len(self._waiting) > self.chunks_after:
             self._waiting.popleft()  # this avatar looks less far ahead

@@ -15,21 +15,22 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_S, Chunk, silent_chunk
-from webrtc_avatar.audio.gate import VoiceGate
 from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import AvatarServerError, NoBlendshapes, SessionClosed
 from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.session.audience import Audience, Event
 from webrtc_avatar.session.drawing import Drawing
 from webrtc_avatar.session.figures import Figures
+from webrtc_avatar.session.intake import Intake
+from webrtc_avatar.session.line import SpeechLine
 from webrtc_avatar.session.performer import Performer, Slot
 from webrtc_avatar.session.subscription import Blendshapes, Subscription, Tick
 from webrtc_avatar.session.timeline import COMPOSE_S, Timeline, budget_s
@@ -42,8 +43,6 @@ _STARVED_S = 0.120
 """Without sound for so long, the session supplies silence itself, so that picture and clock never stop."""
 _STATS_INTERVAL_S = 1.0
 _MAX_BACKLOG = 25
-
-Event = dict[str, Any]
 
 
 class State(StrEnum):
@@ -94,7 +93,8 @@ class Session:
         self._performer = Performer(avatar, actor, engine, epoch=0)
         self._voice = Voice()
         self._listening = False
-        self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
+        self._intake = Intake(silence_dbfs=settings.silence_dbfs, microphone_drives=settings.microphone == "drives")
+        self._hearers: set[Callable[[Chunk], None]] = set()
         self._timeline = Timeline(budget_s=budget_s(settings, engine.status(), avatar.name))
         self._failing = False
         self._chunk_count = 0
@@ -105,8 +105,7 @@ class Session:
         self._frame: npt.NDArray[np.uint8] | None = None
         self._weights: npt.NDArray[np.float32] | None = None
         self._shapes: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
-        self._subscriptions: set[Subscription] = set()
-        self._listeners: set[Callable[[Event], None]] = set()
+        self._audience = Audience(session_id)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
         metrics.sessions.labels(self.state.value).inc()
@@ -151,11 +150,13 @@ class Session:
         self._metrics.stage_wait.labels("sink").observe(max(0.0, now_s - chunk.arrived_s))
         self._metrics.chunks.labels("filled" if chunk.synthetic else "received").inc()
         index, self._chunk_count = self._chunk_count, self._chunk_count + 1
-        voiced = self._gate.push(chunk.samples)
-        due_s = self._timeline.due(index, now_s, silent=not voiced)
+        for hear in list(self._hearers):
+            hear(chunk)
+        driving = self._intake.choose(chunk)
+        due_s = self._timeline.due(index, now_s, silent=not driving.voiced)
         slot = self._performer.add(
-            Slot(index=index, chunk=chunk, epoch=self.epoch),
-            voiced=voiced and bool(self._subscriptions),
+            Slot(index=index, chunk=driving.chunk, epoch=self.epoch, weights=driving.weights, events=driving.events),
+            voiced=driving.voiced and bool(self._audience),
             due_s=due_s,
             deadline_s=due_s - COMPOSE_S,
         )
@@ -172,16 +173,13 @@ class Session:
         if self.state is State.CLOSED:
             return
         self.epoch += 1
-        self._performer.interrupt(self.epoch)
-        self._gate.close()
-        for slot in self._ready:
-            slot.chunk, slot.voiced, slot.face = (
-                silent_chunk(slot.chunk.media_time_s, slot.chunk.arrived_s),
-                False,
-                None,
-            )
+        self._performer.interrupt(self.epoch, fading=not self._ready)
+        self._intake.interrupt()
+        for place, slot in enumerate(self._ready):
+            slot.silence(fading=place == 0)
+            slot.voiced, slot.face = False, None
         self._set_state(State.IDLE if self.state is State.SPEAKING else self.state)
-        self._emit({"type": "interrupted", "epoch": self.epoch})
+        self.tell({"type": "interrupted", "epoch": self.epoch})
 
     @property
     def style(self) -> Style:
@@ -191,7 +189,7 @@ class Session:
     def set_style(self, style: Style) -> None:
         """Turn head and eyes another way, gently, and tell everybody (the event `style`)."""
         self._performer.actor.style = style
-        self._emit({"type": "style", **style.to_json()})
+        self.tell({"type": "style", **style.to_json()})
 
     def set_listening(self, on: bool) -> None:
         """Say whether somebody else is speaking: while it does not speak itself, the avatar listens."""
@@ -218,7 +216,7 @@ class Session:
             slot.face = None  # another avatar's face fits none of this one's frames
         self._performer.succeed(former)
         former.close()
-        self._emit({"type": "avatar", "name": avatar.name})
+        self.tell({"type": "avatar", "name": avatar.name})
 
     def subscribe(self, *, blendshapes: bool = False) -> Subscription:
         """Return a new iterator of ticks from now on.
@@ -235,16 +233,33 @@ class Session:
             raise SessionClosed(f"session {self.id} has ended; open a new one with POST /offer")
         if blendshapes and not self.yields_blendshapes:
             raise NoBlendshapes(self.avatar_name)
-        subscription = Subscription(self._subscriptions.discard, blendshapes=blendshapes)
-        self._subscriptions.add(subscription)
-        return subscription
+        return self._audience.subscribe(blendshapes=blendshapes)
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `callback` with each event (`state`, `stats`, `avatar`, `style`, `interrupted`, `error`); returns how to stop it."""
-        self._listeners.add(callback)
-        return lambda: self._listeners.discard(callback)
+        """Call `callback` with each event (`state`, `stats`, `avatar`, `style`, `interrupted`, `error`, and those of what is said).
 
-    def stats(self) -> dict[str, Any]:
+        Returns how to stop it.
+        """
+        return self._audience.listen(callback)
+
+    def hear(self, callback: Callable[[Chunk], None]) -> Callable[[], None]:
+        """Call `callback` with each chunk of the microphone, or of the silence in its place, whatever drives the face.
+
+        Returns how to stop it.
+        """
+        self._hearers.add(callback)
+        return lambda: self._hearers.discard(callback)
+
+    @property
+    def line(self) -> SpeechLine:
+        """What it is about to say: what is put here is said in place of what its microphone hears."""
+        return self._intake.line
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody who listens."""
+        self._audience.tell((event,))
+
+    def stats(self) -> Event:
         """Return the session's figures, JSON-ready."""
         return {
             "session_id": self.id,
@@ -267,9 +282,9 @@ class Session:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._performer.close()
-        for subscription in list(self._subscriptions):
-            subscription.close()
-        self._listeners.clear()
+        self._intake.interrupt()
+        self._audience.close()
+        self._hearers.clear()
         self._ready.clear()
         self._metrics.sessions.labels(State.CLOSED.value).dec()
         log.info(
@@ -286,14 +301,7 @@ class Session:
         self._metrics.sessions.labels(self.state.value).dec()
         self._metrics.sessions.labels(state.value).inc()
         self.state = state
-        self._emit({"type": "state", "state": state.value, "session_id": self.id, **details})
-
-    def _emit(self, event: Event) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception:  # a listener's fault is not the session's end
-                log.exception("a listener failed session=%s event=%s", self.id, event.get("type"))
+        self.tell({"type": "state", "state": state.value, "session_id": self.id, **details})
 
     async def _run(self) -> None:
         """The clock: one tick after the other, each at its time."""
@@ -304,13 +312,13 @@ class Session:
                 await self._ready_event.wait()
             slot = self._ready.popleft()
             self._set_state(State.SPEAKING if slot.voiced else State.IDLE)
-            if self._subscriptions:
+            if self._audience:
                 await self._show(slot)
             await _sleep_until(slot.due_s)
             self._publish(slot)
             if time.monotonic() >= stats_s:
                 stats_s += _STATS_INTERVAL_S
-                self._emit({"type": "stats", **self.stats()})
+                self.tell({"type": "stats", **self.stats()})
 
     async def _show(self, slot: Slot) -> None:
         """Make the picture of a tick, or keep the last one if there is no time for another."""
@@ -332,11 +340,7 @@ class Session:
             self._metrics.frames.labels("failed").inc()
             self._fail(error)
             return
-        self._shapes = performer.blendshapes(weights) if self._blendshapes_wanted else None
-
-    @property
-    def _blendshapes_wanted(self) -> bool:
-        return any(subscription.blendshapes for subscription in self._subscriptions)
+        self._shapes = performer.blendshapes(weights) if self._audience.wants_blendshapes else None
 
     async def _choose_crop(self, slot: Slot) -> None:
         if slot.face is None:
@@ -355,7 +359,7 @@ class Session:
         if face is not None and face.error is not None:
             self.figures.failed += 1
             if not self._failing:  # told once, however many frames in a row fail
-                self._emit({"type": "error", "code": face.error.code, "message": face.error.message})
+                self.tell({"type": "error", "code": face.error.code, "message": face.error.message})
             self._failing = True
             return
         self.figures.held += 1
@@ -363,17 +367,16 @@ class Session:
 
     def _fail(self, error: AvatarServerError) -> None:
         self.figures.failed += 1
-        self._emit({"type": "error", "code": error.code, "message": error.message})
+        self.tell({"type": "error", "code": error.code, "message": error.message})
 
     def _publish(self, slot: Slot) -> None:
         left_s = time.monotonic()
+        self._audience.tell(dict(event) for event in slot.events)
         self.figures.record(left_s=left_s, due_s=slot.due_s, arrived_s=slot.chunk.arrived_s)
         if self._frame is None:
             return
         blendshapes = self._shapes and Blendshapes(slot.index, round(slot.index * CHUNK_S, 3), *self._shapes)
-        tick = Tick(slot.index, slot.chunk.sound, self._frame, slot.due_s, blendshapes)
-        for subscription in list(self._subscriptions):
-            subscription.put(tick)
+        self._audience.show(Tick(slot.index, slot.chunk.sound, self._frame, slot.due_s, blendshapes))
 
     async def _pulse(self) -> None:
         """Supply silence in real time while no sound comes: before the microphone, without one, and after it."""
