@@ -53,7 +53,7 @@ class Intake:
             return Driving(chunk, self._gate.push(chunk.samples), spoken.weights, spoken.events)
         if self.line.is_busy or not self._microphone_drives:
             heard = silent_chunk(heard.media_time_s, heard.arrived_s)
-        return Driving(heard, self._gate.push(heard.samples))
+        return Driving(heard, self._gate.push(heard.samples), events=self.line.take_late())
 
     def interrupt(self) -> None:
         """Forget what was to be said, and that somebody was speaking."""

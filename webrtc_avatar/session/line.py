@@ -61,6 +61,7 @@ class SpeechLine:
         self._chunker: Chunker | None = None
         self._curves = MouthCurves()
         self._events: list[tuple[float, Event]] = []
+        self._late: list[Event] = []
         self._rate_hz, self._knows_mouth = 0, False
         self._taken = self._cut = 0
 
@@ -111,6 +112,13 @@ class SpeechLine:
         self._taken += len(samples)
         self._append(self._chunker.push(samples, arrived_s=0.0))
 
+    def mark(self, event: Event) -> None:
+        """Have an event told when all is said that was put so far."""
+        if self._chunker is None:
+            self._add_late([event])
+        else:
+            self._events.append((self._taken / self._rate_hz, event))
+
     def close(self) -> None:
         """Nothing follows: let the end of the sound out."""
         self._finish_chunk()
@@ -119,6 +127,7 @@ class SpeechLine:
     def clear(self) -> None:
         """Forget all that waits."""
         self._ready.clear()
+        self._late.clear()
         self._start_anew()
         self._open = False
         self._room.set()
@@ -131,6 +140,11 @@ class SpeechLine:
         if self.waiting_s < _AHEAD_S:
             self._room.set()
         return spoken
+
+    def take_late(self) -> tuple[Event, ...]:
+        """Return the events that are due once everything was taken."""
+        late, self._late = tuple(self._late), []
+        return late
 
     async def room(self) -> None:
         """Wait until there is room for more sound."""
@@ -146,11 +160,15 @@ class SpeechLine:
         chunker = self._chunker
         if chunker is not None:
             self._append(chunker.flush(arrived_s=0.0))
-            # What was due after the sound's last sample is due with it.
-            if self._events and self._ready:
-                late = tuple(event for _, event in self._events)
-                self._ready[-1] = replace(self._ready[-1], events=self._ready[-1].events + late)
+            self._add_late([event for _, event in self._events])
         self._start_anew()
+
+    def _add_late(self, events: list[Event]) -> None:
+        """What is due after the last sample that waits is due with its chunk, or, if all was taken, with the next one."""
+        if self._ready:
+            self._ready[-1] = replace(self._ready[-1], events=(*self._ready[-1].events, *events))
+        else:
+            self._late += events
 
     def _append(self, chunks: list[Chunk]) -> None:
         if not chunks:

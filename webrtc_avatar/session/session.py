@@ -371,7 +371,7 @@ class Session:
 
     def _publish(self, slot: Slot) -> None:
         left_s = time.monotonic()
-        self._audience.tell(dict(event) for event in slot.events)
+        self._audience.tell({**event, "time_s": round(slot.index * CHUNK_S, 3)} for event in slot.events)
         self.figures.record(left_s=left_s, due_s=slot.due_s, arrived_s=slot.chunk.arrived_s)
         if self._frame is None:
             return
