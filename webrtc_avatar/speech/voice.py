@@ -32,15 +32,13 @@ class Say:
 
     Attributes:
         text: what to say.
-        offset: where the text begins in what the caller sent, in characters, for the ranges of `Word`.
         speed: times the utterance's own.
         pitch: times the utterance's own; 2 is an octave up.
         volume_db: louder or softer than the voice's own.
-        phonemes: how `text` is pronounced, in the voice's `phoneme_alphabet`, or None: as the voice reads it.
+        phonemes: how `text` is pronounced, in IPA, or None: as the voice reads it.
     """
 
     text: str
-    offset: int = 0
     speed: float = 1.0
     pitch: float = 1.0
     volume_db: float = 0.0
@@ -99,8 +97,8 @@ class Utterance:
 
     @property
     def text(self) -> str:
-        """What is said, without markup."""
-        return " ".join(part.text for part in self.parts if isinstance(part, Say))
+        """What is said, without markup: its parts' text one after the other. Ranges of `Word` count its characters."""
+        return "".join(part.text for part in self.parts if isinstance(part, Say))
 
     @property
     def group(self) -> Group:
@@ -118,8 +116,7 @@ class VoiceInfo:
         title: for people to choose by.
         rate_hz: of its samples.
         abilities: the parameters that it follows; others are refused with `UnsupportedParameter`.
-        phoneme_alphabet: `ipa` or `misaki`, in which its phoneme times and SSML's `<phoneme>` are; None: it has neither.
-        phoneme_times: whether its pieces carry phonemes.
+        phoneme_alphabet: in which its pieces carry phonemes and their times; None: they carry none.
         word_times: whether its pieces carry words.
         batched: whether a batch costs it less than its utterances one by one.
         checkpoints: names that `Utterance.checkpoint` can take.
@@ -135,7 +132,6 @@ class VoiceInfo:
     rate_hz: int
     abilities: frozenset[Ability] = frozenset()
     phoneme_alphabet: Literal["ipa", "misaki"] | None = None
-    phoneme_times: bool = False
     word_times: bool = False
     batched: bool = False
     checkpoints: tuple[str, ...] = ()
@@ -156,7 +152,7 @@ class Phoneme(NamedTuple):
 class Word(NamedTuple):
     """A word and when it is heard, in seconds from the utterance's first sample.
 
-    `first` and `end` are its range of characters in what the caller sent: `sent[first:end] == text`.
+    `first` and `end` are its range of characters: `utterance.text[first:end] == text`.
     """
 
     start_s: float
