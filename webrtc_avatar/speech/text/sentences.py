@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """Text into sentences while it is still arriving, token by token, as from a language model.
 
 Whatever pieces the text comes in, the sentences are the same: a sentence ends only where what follows has been seen
@@ -25,15 +26,85 @@ _CLAUSE = re.compile(r"[,;:—–](?=\s)|[，；：、]")
 _LIST_MARK = re.compile(r"[-*•#>]|\d{1,3}[.)]\s")
 _WORD_BEFORE = re.compile(r"[^\s\"'“”‘’«»(\[{]+$")
 _NEVER_LAST = frozenset(
-    "mr mrs ms mx dr prof rev hon st gen col lt sgt capt cmdr adm gov sen rep pres supt mt ft messrs mme mlle fr "
-    "vs approx ca cf viz e.g i.e bzw z.b u.a d.h nr hr frl".split()
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "mx",
+        "dr",
+        "prof",
+        "rev",
+        "hon",
+        "st",
+        "gen",
+        "col",
+        "lt",
+        "sgt",
+        "capt",
+        "cmdr",
+        "adm",
+        "gov",
+        "sen",
+        "rep",
+        "pres",
+        "supt",
+        "mt",
+        "ft",
+        "messrs",
+        "mme",
+        "mlle",
+        "fr",
+        "vs",
+        "approx",
+        "ca",
+        "cf",
+        "viz",
+        "e.g",
+        "i.e",
+        "bzw",
+        "z.b",
+        "u.a",
+        "d.h",
+        "nr",
+        "hr",
+        "frl",
+    ]
 )
 """Abbreviations that something always follows."""
 _BEFORE_NUMBER = frozenset(
-    "no nos fig figs eq vol ch sec pp p ed art abs str jan feb mar apr jun jul aug sep sept oct nov dec".split()
+    [
+        "no",
+        "nos",
+        "fig",
+        "figs",
+        "eq",
+        "vol",
+        "ch",
+        "sec",
+        "pp",
+        "p",
+        "ed",
+        "art",
+        "abs",
+        "str",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+    ]
 )
 """Abbreviations if a number follows."""
-_ORDINAL_DOTS = frozenset("de da nb nn no cs sk fi et hu hr sr bs sl lv is fo tr".split())
+_ORDINAL_DOTS = frozenset(
+    ["de", "da", "nb", "nn", "no", "cs", "sk", "fi", "et", "hu", "hr", "sr", "bs", "sl", "lv", "is", "fo", "tr"]
+)
 """Languages that write "3." where English writes "3rd"."""
 
 
@@ -50,7 +121,7 @@ class SentenceSplitter:
 
     def __init__(self, language: str = "en", *, first_early: bool = False, longest: int = LONGEST) -> None:
         """Take the text's language as a BCP 47 tag, and whether the first sentence may go out clause by clause."""
-        self._ordinal_dots = language.split("-")[0].lower() in _ORDINAL_DOTS
+        self._ordinal_dots = language.split("-", maxsplit=1)[0].lower() in _ORDINAL_DOTS
         self._early = first_early
         self._longest = longest
         self._text = ""
