@@ -357,3 +357,14 @@ class VoiceServiceFailure(SpeechFailure):
 
     code = "voice_service_failure"
     status = 502
+
+
+class MissingExtra(AvatarServerError):
+    """Something that a package brings which is not installed."""
+
+    code = "missing_extra"
+    status = 501
+
+    def __init__(self, what: str, *, extra: str) -> None:
+        super().__init__(f"{what} needs a package that is not installed; pip install webrtc-avatar[{extra}]")
+        self.extra = extra

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from webrtc_avatar.avatar.style import Style
@@ -23,6 +23,11 @@ Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1
 """HOST:PORT, with an IPv6 address in brackets."""
 
 _FramePx = Annotated[Literal[512, 720], BeforeValidator(_number)]
+
+
+def _also(name: str, environment: str) -> AliasChoices:
+    """Let a setting be known by a name of its own in the environment, besides the usual one."""
+    return AliasChoices(name, f"WEBRTC_AVATAR_{name.upper()}", environment)
 
 
 class IceServer(BaseModel):
@@ -165,7 +170,60 @@ class Settings(BaseSettings):
         "drives",
         description="drives: the avatar says what the microphone hears, unless it speaks text; listens: it speaks text alone",
     )
+    barge_in: bool = Field(False, description="whoever begins to speak while the avatar speaks text silences it")
+    barge_in_after_s: float = Field(0.2, gt=0, le=2, description="speech for so long is meant, not a cough")
+    voice: str = Field("hibari/heart", description="the voice of those who name none, ENGINE/NAME")
+    speech_preset: Literal["default", "throughput", "latency"] = Field(
+        "default", description="what batching is tuned for; the settings below win over it"
+    )
+    speech_batching: bool = Field(
+        True,
+        validation_alias=_also("speech_batching", "ENABLE_BATCHING"),
+        description="group compatible requests for speech",
+    )
+    speech_max_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        validation_alias=_also("speech_max_batch_size", "MAX_BATCH_SIZE"),
+        description="most requests for speech in one batch. None: as the preset says, 4",
+    )
+    speech_batch_timeout_ms: int | None = Field(
+        None,
+        ge=0,
+        le=60_000,
+        validation_alias=_also("speech_batch_timeout_ms", "BATCH_TIMEOUT_MS"),
+        description="longest wait of a request for company; what is said live never waits. None: as the preset says, 500",
+    )
+    speech_max_batch_text_length: int | None = Field(
+        None,
+        ge=1,
+        validation_alias=_also("speech_max_batch_text_length", "MAX_BATCH_TEXT_LENGTH"),
+        description="most characters of one batch; a longer request goes alone. None: as the preset says, 2000",
+    )
+    speech_workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        validation_alias=_also("speech_workers", "CONCURRENT_REQUESTS"),
+        description="processes that speak. None: as the preset says, 2",
+    )
+    speech_timeout_s: float = Field(
+        30.0, gt=0, description="a process that says nothing for so long while it has work is replaced"
+    )
+    speech_worker_memory_mb: int = Field(1024, ge=64, description="a process that speaks and holds more is replaced")
+    speech_voice_folders: list[Path] = Field(
+        default_factory=list, description="folders with files of further voices, of hibari and of piper"
+    )
+    speech_threads: int = Field(1, ge=1, le=64, description="threads of a worker that synthesizes speech")
     speech_max_queue: int = Field(256, ge=1, description="requests for speech that may wait; the next one is refused")
+    speech_max_text_chars: int = Field(5000, ge=1, description="characters of one request for speech")
+    speech_max_audio_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="largest file that a session is given to play"
+    )
+    speech_preload: bool = Field(
+        True, description="`serve` loads the voice when it starts; false: when somebody first asks for it"
+    )
 
     log_format: Literal["text", "json"] = Field("text", description="one line a record: for a person, or for a machine")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -1,4 +1,4 @@
-"""What other people import to talk to a server: a headless peer, its report, the clients of lip-sync and of chunked sessions, and what can go wrong."""
+"""What other people import to talk to a server: a headless peer, its report, the clients of lip-sync, of chunked sessions and of speech, and what can go wrong."""
 
 from webrtc_avatar.client.chunked import ChunkedStreamingClient
 from webrtc_avatar.client.failures import (
@@ -6,6 +6,7 @@ from webrtc_avatar.client.failures import (
     NotMedia,
     NotWritable,
     OfferRefused,
+    RequestRefused,
     ServerUnreachable,
     SessionBroke,
     SessionRefused,
@@ -27,6 +28,7 @@ from webrtc_avatar.client.lipsync_sync import LipSyncClient
 from webrtc_avatar.client.measure import Lag, Percentiles
 from webrtc_avatar.client.peer import Peer
 from webrtc_avatar.client.report import Report
+from webrtc_avatar.client.speech import SpeechClient
 from webrtc_avatar.client.speech_track import Speech, load_speech
 from webrtc_avatar.errors import PeerFailure
 
@@ -53,11 +55,13 @@ __all__ = [
     "PeerFailure",
     "Percentiles",
     "Report",
+    "RequestRefused",
     "ServerBusy",
     "ServerGone",
     "ServerUnreachable",
     "SessionBroke",
     "SessionRefused",
     "Speech",
+    "SpeechClient",
     "load_speech",
 ]

@@ -49,6 +49,7 @@ class Decoding:
     Attributes:
         frames: what was seen.
         levels: (extended RTP timestamp at 48 kHz, level in dBFS) of each 10 ms heard.
+        heard: (`time.monotonic()` of its arrival, level in dBFS of its loudest 10 ms) of each packet of sound.
         first_frame_s: `time.monotonic()` at which the first picture was decoded.
         broken: pictures that did not decode.
     """
@@ -64,6 +65,7 @@ class Decoding:
         self._waits_for_key = False
         self.frames: list[SeenFrame] = []
         self.levels: list[tuple[int, float]] = []
+        self.heard: list[tuple[float, float]] = []
         self.first_frame_s: float | None = None
         self.broken = 0
         self._thread = threading.Thread(target=self._run, name="peer-decoding", daemon=True)
@@ -148,8 +150,10 @@ class Decoding:
         if not blocks:
             return
         sound: Sound = np.concatenate([block.to_ndarray().reshape(-1) for block in blocks]).astype(np.int16)
-        for step, level in enumerate(measure.level_dbfs(sound)):
-            self.levels.append((packet.timestamp + step * measure.STEP_SAMPLES, float(level)))
+        levels = [float(level) for level in measure.level_dbfs(sound)]
+        self.heard.append((packet.arrived_s, max(levels, default=-100.0)))
+        for step, level in enumerate(levels):
+            self.levels.append((packet.timestamp + step * measure.STEP_SAMPLES, level))
         if self._recording is not None:
             self._recording.add_sound(sound, packet.timestamp)
 

@@ -47,6 +47,20 @@ class SessionRefused(PeerFailure):
         self.refusal = refusal
 
 
+class RequestRefused(PeerFailure):
+    """The server refuses to say something.
+
+    Attributes:
+        refusal: the server's own code, such as `unknown_voice`.
+    """
+
+    code = "request_refused"
+
+    def __init__(self, message: str, *, refusal: str) -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
+
 class SessionBroke(PeerFailure):
     """The server could not finish a chunked session."""
 

@@ -20,7 +20,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessi
 from aiortc.codecs import is_rtx
 
 from webrtc_avatar.client import measure
-from webrtc_avatar.client.decoding import Decoding
+from webrtc_avatar.client.decoding import Decoding, SeenFrame
 from webrtc_avatar.client.failures import ConnectionLost
 from webrtc_avatar.client.loss import PacketLoss
 from webrtc_avatar.client.receiving import AudioTap, EncodedFrame, VideoTap
@@ -209,6 +209,14 @@ class Peer:
         waiter: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._event_waiters.append((kind, waiter))
         return await waiter
+
+    def heard(self) -> list[tuple[float, float]]:
+        """Return (`time.monotonic()` of its arrival, level in dBFS of its loudest 10 ms) of each packet of sound, in order."""
+        return [] if self._decoding is None else list(self._decoding.heard)
+
+    def seen(self) -> list[SeenFrame]:
+        """Return what was seen of each frame, in order."""
+        return [] if self._decoding is None else list(self._decoding.frames)
 
     def report(self, *, since_s: float = 0.0) -> Report:
         """Return the figures so far; those of frames only from `since_s` (`time.monotonic()`) on."""

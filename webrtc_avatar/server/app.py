@@ -20,10 +20,23 @@ from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
-from webrtc_avatar.server import chunked, lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import (
+    chunked,
+    lipsync_socket,
+    memory,
+    middleware,
+    monitoring,
+    pages,
+    signalling,
+    speech_sockets,
+    whep,
+)
+from webrtc_avatar.server import speech as speech_http
+from webrtc_avatar.server.barge_in import silero
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
+from webrtc_avatar.speech.service import SpeechService
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +69,8 @@ def create_app(settings: Settings) -> web.Application:
     whep.add_routes(app)
     lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
     chunked.add_routes(app)
+    speech_http.add_routes(app)
+    speech_sockets.add_routes(app)
     pages.add_routes(app)
     app.cleanup_ctx.append(_rooms)
     return app
@@ -73,11 +88,15 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     library = Library(settings.avatar_folders)
     CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
     manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
-    live = LiveSessions(manager, settings, metrics, pool)
+    if settings.barge_in:
+        silero()  # what is missing for it stops the server now, not the first session later
+    speech = SpeechService(settings, metrics)
+    live = LiveSessions(manager, speech, settings, metrics, pool)
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
     packages = Packages(lipsync, library)
     app[signalling.LIBRARY] = library
     app[signalling.LIVE] = live
+    app[speech_http.SPEECH] = speech
     app[LIPSYNC] = lipsync
     app[PACKAGES] = packages
     app[chunked.CHUNKED] = sessions = ChunkedSessions(
@@ -90,6 +109,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     finally:
         await sessions.aclose()
         await live.aclose("server shutting down")
+        await speech.aclose()
         lipsync.close()
         engine.close()
         pool.shutdown()

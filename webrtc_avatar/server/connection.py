@@ -25,6 +25,7 @@ from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server import negotiation
 from webrtc_avatar.server.control import LABEL, ControlChannel
 from webrtc_avatar.server.negotiation import Offer
+from webrtc_avatar.server.speaking import Speaking
 from webrtc_avatar.session import Session
 from webrtc_avatar.settings import Settings
 
@@ -42,6 +43,7 @@ class Connection:
     def __init__(
         self,
         session: Session,
+        speaking: Speaking,
         broadcast: Broadcast,
         settings: Settings,
         metrics: Metrics,
@@ -54,6 +56,7 @@ class Connection:
 
         Args:
             session: whose sound and picture the peer gets.
+            speaking: what it is asked to say.
             broadcast: the session's encoders.
             settings: ICE servers and timeouts.
             metrics: where the sink counts.
@@ -62,6 +65,7 @@ class Connection:
             on_gone: called once with the reason when the peer left, failed or vanished; `aclose` is still due.
         """
         self._session = session
+        self._speaking = speaking
         self._broadcast = broadcast
         self._settings = settings
         self._metrics = metrics
@@ -168,7 +172,9 @@ class Connection:
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
         if channel.label == LABEL and self._control is None and not self._gone:
-            self._control = ControlChannel(channel, self._session, self._metrics, may_command=self._microphone)
+            self._control = ControlChannel(
+                channel, self._session, self._speaking, self._metrics, may_command=self._microphone
+            )
 
     async def _watch(self) -> None:
         """End a peer that never connects, and one from which nothing arrives any more."""

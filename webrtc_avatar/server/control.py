@@ -1,6 +1,6 @@
 """The data channel "control": small JSON messages from the page, events to it.
 
-Client: `{"type": "interrupt"}`, `{"type": "avatar", "name"}`, `{"type": "ping", "t"}`,
+Client: `{"type": "interrupt"}`, `{"type": "speak", "text", "voice"?, "interrupt"?, …}`, `{"type": "avatar", "name"}`, `{"type": "ping", "t"}`,
 `{"type": "style", "pose_style"?, "gaze_style"?}`, `{"type": "listening", "on"}`, `{"type": "blendshapes", "on"}`. Server: `state`,
 `stats`, `error`, `pong`, `avatar`, `style`, and what `server.blendshapes` says. A message that cannot be understood is answered with an error event; it never ends anything.
 """
@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiortc import RTCDataChannel
@@ -20,13 +20,15 @@ from webrtc_avatar.avatar.style import read_style
 from webrtc_avatar.errors import AvatarServerError, InvalidRequest
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server.blendshapes import BlendshapeFeed
+from webrtc_avatar.server.speaking import Speaking
+from webrtc_avatar.server.speech_messages import read_interrupt, read_request
 from webrtc_avatar.session import Session
 
 log = logging.getLogger(__name__)
 
 LABEL = "control"
 MAX_MESSAGE_CHARS = 4096
-_COMMANDS = ("interrupt", "avatar", "style", "listening")
+_COMMANDS = ("interrupt", "speak", "avatar", "style", "listening")
 MESSAGES_PER_S = 20.0
 BURST = 40.0
 MAX_BUFFERED_BYTES = 64 * 1024
@@ -36,10 +38,13 @@ MAX_BUFFERED_BYTES = 64 * 1024
 class ControlChannel:
     """One peer's data channel, tied to its session."""
 
-    def __init__(self, channel: RTCDataChannel, session: Session, metrics: Metrics, *, may_command: bool) -> None:
+    def __init__(
+        self, channel: RTCDataChannel, session: Session, speaking: Speaking, metrics: Metrics, *, may_command: bool
+    ) -> None:
         """Start listening on both sides; `may_command` is false for viewers, who get events and blendshapes only."""
         self._channel = channel
         self._session = session
+        self._speaking = speaking
         self._may_command = may_command
         self._allowance = BURST
         self._counted_s = time.monotonic()
@@ -99,6 +104,10 @@ class ControlChannel:
             raise InvalidRequest(f"a viewer cannot send {kind!r}; only the peer with the microphone can")
         elif kind == "interrupt":
             self._session.interrupt()
+        elif kind == "speak":
+            fields = {name: value for name, value in message.items() if name != "type"}
+            request, interrupts = read_request(fields, most_chars=MAX_MESSAGE_CHARS), read_interrupt(fields)
+            self._start(self._speaking.say_soon(request, interrupt=interrupts), "the text could not be said")
         elif kind == "style":
             if message.get("pose_style") is None and message.get("gaze_style") is None:
                 raise InvalidRequest('a "style" message needs "pose_style", "gaze_style" or both')
@@ -111,9 +120,7 @@ class ControlChannel:
             name = message.get("name")
             if not isinstance(name, str):
                 raise InvalidRequest('an "avatar" message needs "name", a text; GET /api/config lists the names')
-            task = asyncio.get_running_loop().create_task(self._switch(name), name="switch-avatar")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._session.set_avatar(name), "the avatar could not be switched")
 
     def _tell_blendshapes(self, on: object) -> None:
         if not isinstance(on, bool):
@@ -123,14 +130,19 @@ class ControlChannel:
         else:
             self._blendshapes.stop()
 
-    async def _switch(self, name: str) -> None:
+    def _start(self, command: Awaitable[object], failure: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._do(command, failure), name="command")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, command: Awaitable[object], failure: str) -> None:
         try:
-            await self._session.set_avatar(name)
+            await command
         except AvatarServerError as error:
             self._send_error(error)
         except Exception:
-            log.exception("switching the avatar failed")
-            self.send({"type": "error", "code": "internal", "message": "the avatar could not be switched"})
+            log.exception("%s", failure)
+            self.send({"type": "error", "code": "internal", "message": failure})
 
     def _send_error(self, error: AvatarServerError) -> None:
         self.send({"type": "error", "code": error.code, "message": error.message})

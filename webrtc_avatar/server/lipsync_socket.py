@@ -24,6 +24,7 @@ from webrtc_avatar.rpc.sound import Encoding
 from webrtc_avatar.server import lipsync_messages as messages
 from webrtc_avatar.server.lipsync_messages import Fields
 from webrtc_avatar.server.signalling import SETTINGS
+from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packag
 
     async def open_socket(request: web.Request) -> web.WebSocketResponse:
         settings = request.app[SETTINGS]
-        _check_caller(request, settings.token.get_secret_value() if settings.token else None)
+        check_caller(request, settings)
         socket = web.WebSocketResponse(
             max_msg_size=settings.rpc_max_message_bytes, compress=False, heartbeat=_HEARTBEAT_S
         )
@@ -71,9 +72,15 @@ def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packag
     app.on_shutdown.append(close_all)
 
 
-def _check_caller(request: web.Request, token: str | None) -> None:
-    """Ask for the token, or without one for this server's own pages: browsers let any site's page open a socket."""
-    if token is not None:
+def check_caller(request: web.Request, settings: Settings) -> None:
+    """Ask for the token, or without one for this server's own pages: browsers let any site's page open a socket.
+
+    Raises:
+        Unauthorized: the token is missing, or another one.
+        Forbidden: the request comes from another site's page.
+    """
+    if settings.token is not None:
+        token = settings.token.get_secret_value()
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             given = request.query.get("access_token", "")

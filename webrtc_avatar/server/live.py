@@ -19,11 +19,14 @@ from webrtc_avatar.errors import ServerFull, SessionClosed, UnknownSession
 from webrtc_avatar.log import session_context
 from webrtc_avatar.media.broadcast import Broadcast
 from webrtc_avatar.metrics import Metrics
+from webrtc_avatar.server.barge_in import BargeIn, silero
 from webrtc_avatar.server.connection import Connection
 from webrtc_avatar.server.memory import Tidy
 from webrtc_avatar.server.negotiation import Offer
+from webrtc_avatar.server.speaking import Speaking
 from webrtc_avatar.session import Session, SessionManager, State
 from webrtc_avatar.settings import Settings
+from webrtc_avatar.speech.service import SpeechService
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class LiveSession:
     def __init__(
         self,
         session: Session,
+        speaking: Speaking,
         broadcast: Broadcast,
         settings: Settings,
         metrics: Metrics,
@@ -41,6 +45,12 @@ class LiveSession:
     ) -> None:
         """Take a new session; `on_end` is called once with the reason when it should end."""
         self.session = session
+        self.speaking = speaking
+        self._barge_in = (
+            BargeIn(session, speaking, after_s=settings.barge_in_after_s, detector=silero)
+            if settings.barge_in
+            else None
+        )
         self._broadcast = broadcast
         self._settings = settings
         self._metrics = metrics
@@ -131,6 +141,7 @@ class LiveSession:
     def _connection(self, *, microphone: bool, on_gone: Callable[[str], None]) -> Connection:
         return Connection(
             self.session,
+            self.speaking,
             self._broadcast,
             self._settings,
             self._metrics,
@@ -168,14 +179,20 @@ class LiveSession:
         self._viewers.clear()
         await asyncio.gather(*(connection.aclose() for connection in connections), return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._barge_in is not None:
+            await self._barge_in.aclose()
+        await self.speaking.aclose()
         await self._broadcast.aclose()
 
 
 class LiveSessions:
     """All live sessions of one server, by session id: opens them, finds them, ends them."""
 
-    def __init__(self, manager: SessionManager, settings: Settings, metrics: Metrics, pool: Executor) -> None:
-        """Take the manager that admits sessions, and the threads on which pictures are encoded."""
+    def __init__(
+        self, manager: SessionManager, speech: SpeechService, settings: Settings, metrics: Metrics, pool: Executor
+    ) -> None:
+        """Take the manager that admits sessions, the voices, and the threads on which pictures are encoded."""
+        self._speech = speech
         self._manager = manager
         self._settings = settings
         self._metrics = metrics
@@ -271,7 +288,12 @@ class LiveSessions:
     def _add(self, session: Session) -> LiveSession:
         broadcast = Broadcast(session, settings=self._settings, metrics=self._metrics, executor=self._pool)
         live = LiveSession(
-            session, broadcast, self._settings, self._metrics, lambda reason: self._end(session.id, reason)
+            session,
+            Speaking(session, self._speech),
+            broadcast,
+            self._settings,
+            self._metrics,
+            lambda reason: self._end(session.id, reason),
         )
         self._live[session.id] = live
         session.listen(lambda event: self._on_event(session.id, event))

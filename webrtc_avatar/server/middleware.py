@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -22,6 +23,9 @@ BODY_TIMEOUT_S = 10.0
 
 UPLOADS = "/api/audio-driven/"
 """What lies below it reads its own bodies."""
+
+SOUND_UPLOAD = re.compile(r"/api/sessions/[^/]+/audio")
+"""So does a session that is given a file to play."""
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -102,7 +106,7 @@ async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def patient_within_limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the whole body first, and give up on one that trickles in for ever. Forms with files have limits of their own."""
-    if request.body_exists and not request.path.startswith(UPLOADS):
+    if request.body_exists and not request.path.startswith(UPLOADS) and not SOUND_UPLOAD.fullmatch(request.path):
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 await request.read()

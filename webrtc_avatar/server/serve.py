@@ -18,6 +18,7 @@ from webrtc_avatar.errors import CannotListen
 from webrtc_avatar.server.app import LIPSYNC, RPC, create_app
 from webrtc_avatar.server.monitoring import AccessLogger
 from webrtc_avatar.server.signalling import LIVE
+from webrtc_avatar.server.speech import SPEECH
 from webrtc_avatar.server.stops import Stops
 from webrtc_avatar.settings import Settings
 
@@ -50,6 +51,8 @@ async def _serve(settings: Settings) -> None:
         print(f"webrtc-avatar: open {_url(runner, settings.host)} in a browser", flush=True)
         if (rpc := app[RPC]) is not None:
             print(f"webrtc-avatar: gRPC at {rpc.address}", flush=True)
+        if settings.speech_preload:
+            app[SPEECH].warm()
         await stops.first.wait()
         await stops.drain(_drain(app, settings.drain_timeout_s))
     finally:

@@ -38,7 +38,7 @@ async def config(request: web.Request) -> web.Response:
 
 async def offer(request: web.Request) -> web.Response:
     """Take a microphone's offer: `{"sdp", "type", "avatar"?, "pose_style"?, "gaze_style"?}` in, `{"sdp", "type", "session_id"}` out."""
-    body = await _read_json(request)
+    body = await read_json(request)
     if body.get("type") != "offer" or not isinstance(body.get("sdp"), str):
         raise InvalidRequest('expected {"sdp": "v=0…", "type": "offer"}: the local description of a peer connection')
     read = read_offer(body["sdp"], request.app[SETTINGS].video_codecs)
@@ -48,7 +48,7 @@ async def offer(request: web.Request) -> web.Response:
 
 async def open_session(request: web.Request) -> web.Response:
     """Open a session without a microphone, to be watched over WHEP."""
-    body = await _read_json(request) if request.body_exists else {}
+    body = await read_json(request) if request.body_exists else {}
     live = await request.app[LIVE].open_for_viewers(_avatar(body), _style(request, body))
     return web.json_response(
         {"session_id": live.session.id, "avatar": live.session.avatar_name},
@@ -87,7 +87,7 @@ def _describe(live: LiveSession) -> dict[str, Any]:
     return {**live.session.stats(), "viewers": live.viewers, "microphone": live.has_microphone}
 
 
-async def _read_json(request: web.Request) -> dict[str, Any]:
+async def read_json(request: web.Request) -> dict[str, Any]:
     """Return the body, a JSON object.
 
     The content type is insisted on: another site's page cannot send it without this server's consent (CORS).

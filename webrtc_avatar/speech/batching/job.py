@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import replace
 
 from webrtc_avatar.errors import AvatarServerError
@@ -57,7 +57,7 @@ class Job:
         self.alone = True
         self._skip = self._delivered
 
-    async def pieces(self, on_close: Callable[[Job], None]) -> AsyncIterator[Piece]:
+    async def pieces(self, on_close: Callable[[Job], None]) -> AsyncGenerator[Piece]:
         """Yield its pieces; `on_close` is told when the caller has all, or wants no more."""
         try:
             while True:

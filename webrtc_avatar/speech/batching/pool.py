@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class SpeechPool:
                 asyncio.create_task(self._serve(place), name=f"speech-{place}") for place in range(self.options.workers)
             ]
 
-    def say(self, utterance: Utterance, *, live: bool = False) -> AsyncIterator[Piece]:
+    def say(self, utterance: Utterance, *, live: bool = False) -> AsyncGenerator[Piece]:
         """Queue an utterance, and return its pieces as they come; closing the iterator gives it up.
 
         Args:
