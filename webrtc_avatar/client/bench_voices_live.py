@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from webrtc_avatar.client.bench_voices import TEXTS
 from webrtc_avatar.client.failures import ConnectionLost
@@ -81,7 +82,7 @@ async def _interrupted(client: SpeechClient, peer: Peer, session_id: str, text: 
     await _silence(peer)
     last_s = max((at_s for at_s, level in peer.heard() if level > LOUD_DBFS), default=cut_s)
     frames = [frame for frame in peer.seen() if frame.arrived_s > cut_s - 0.2]
-    moved = [b.arrived_s for a, b in zip(frames, frames[1:], strict=False) if abs(b.mouth - a.mouth) > _MOVED_PX]
+    moved = [b.arrived_s for a, b in pairwise(frames) if abs(b.mouth - a.mouth) > _MOVED_PX]
     return 1000 * max(last_s - cut_s, 0.0), 1000 * max(max(moved, default=cut_s) - cut_s, 0.0)
 
 
