@@ -23,6 +23,9 @@ BODY_TIMEOUT_S = 10.0
 UPLOADS = "/api/audio-driven/"
 """What lies below it reads its own bodies."""
 
+FACE_UPLOAD = "/api/faces"
+"""So does a photo."""
+
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 _HEADERS = {
@@ -31,7 +34,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Content-Security-Policy": (
-        "default-src 'self'; media-src 'self' mediastream:; object-src 'none'; base-uri 'none'; form-action 'none'"
+        "default-src 'self'; media-src 'self' mediastream: blob:; object-src 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
 
@@ -102,7 +105,7 @@ async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def patient_within_limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the whole body first, and give up on one that trickles in for ever. Forms with files have limits of their own."""
-    if request.body_exists and not request.path.startswith(UPLOADS):
+    if request.body_exists and not request.path.startswith(UPLOADS) and request.path != FACE_UPLOAD:
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 await request.read()
