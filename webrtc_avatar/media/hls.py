@@ -24,6 +24,7 @@ from webrtc_avatar.audio.chunk import FRAME_RATE_HZ, SOUND_RATE_HZ, SOUND_SAMPLE
 from webrtc_avatar.errors import CannotWrite, InvalidSettings
 from webrtc_avatar.media.fragments import Fragment, FragmentSink
 from webrtc_avatar.media.hls_playlist import Playlist
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
 
 PLAYLIST, INIT = "playlist.m3u8", "init.mp4"
 
@@ -49,6 +50,7 @@ class HlsWriter:
         crf: quality of the picture, 0 to 51; each 6 more halve the bits.
         preset: x264's.
         on_change: is told, on the writing thread, that the playlist has changed.
+        marking: what the stream's header says of its origin.
 
     Attributes:
         playlist: as it is on disk.
@@ -66,12 +68,13 @@ class HlsWriter:
         crf: int = 22,
         preset: str = "veryfast",
         on_change: Callable[[], None] | None = None,
+        marking: Marking = OF_NOBODY,
     ) -> None:
         if not 0.4 <= segment_s <= 10:
             raise InvalidSettings(f"segments of {segment_s:g} s are not possible; expected 0.4 to 10 s")
         if part_s is not None and not 0.2 <= part_s <= segment_s:
             raise InvalidSettings(f"parts of {part_s:g} s are not possible; expected 0.2 to {segment_s:g} s")
-        self._folder, self._on_change = folder, on_change
+        self._folder, self._on_change, self._marking = folder, on_change, marking
         self._segment_frames = round(segment_s * FRAME_RATE_HZ)
         self._part_frames = None if part_s is None else round(part_s * FRAME_RATE_HZ)
         self._codec = {"crf": str(crf), "preset": preset}
@@ -151,6 +154,7 @@ class HlsWriter:
             # At exactly so many pictures the next one ends the fragment, before sound of the same age can.
             options["frag_duration"] = str(self._part_frames * 1_000_000 // FRAME_RATE_HZ)
         self._container = av.open(self._sink, "w", format="mp4", options=options)
+        self._container.metadata.update(self._marking.tags)
         # Only where a segment begins is there a key frame; without look-ahead a picture leaves the encoder at once.
         quality = {**self._codec, "tune": "zerolatency", "forced-idr": "1", "g": "100000", "sc_threshold": "0"}
         video: Any = self._container.add_stream("libx264", rate=FRAME_RATE_HZ, options=quality)
@@ -189,7 +193,7 @@ class HlsWriter:
     def _store(self) -> None:
         header = self._sink.take_header()
         if header is not None:
-            self._write(INIT, header)
+            self._write(INIT, header + self._marking.mp4_box)
         for fragment in self._sink.take_fragments():
             self._add_fragment(fragment)
 

@@ -23,6 +23,7 @@ from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import InvalidSettings
+from webrtc_avatar.media.marking import Marking
 from webrtc_avatar.render.mp4 import Mp4
 from webrtc_avatar.render.performance import Performance
 from webrtc_avatar.render.sound import Moment, film_rate, length_s, moments
@@ -125,6 +126,7 @@ async def render(
             crf=script.crf,
             preset=script.preset,
             overwrite=script.overwrite,
+            marking=Marking(avatar.name),
         ) as mp4,
     ):
         chunks_after = (await asyncio.wrap_future(engine.load(avatar))).chunks_after

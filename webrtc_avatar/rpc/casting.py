@@ -17,6 +17,7 @@ from webrtc_avatar.avatar.painter import Painter
 from webrtc_avatar.avatar.painters import painter_of
 from webrtc_avatar.engine import AnyEngine, Face
 from webrtc_avatar.errors import InvalidRequest
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Cast:
         chunks_after: chunks after it that it waits for in live sessions.
         weight_order: where the mouth weights that become blendshapes are among the model's; None: it yields others, or none.
         counts: see `Counts`.
+        marking: what its pictures say of their origin.
     """
 
     avatar: AnyAvatar
@@ -67,6 +69,7 @@ class Cast:
     chunks_after: int
     weight_order: npt.NDArray[np.intp] | None = None
     counts: Counts = field(default_factory=Counts)
+    marking: Marking = OF_NOBODY
 
 
 class Casting:
@@ -110,7 +113,9 @@ class Casting:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
             order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
             reach = (model.chunks_before, model.chunks_after)
-            cast = self._casts[name] = Cast(avatar, painter, *reach, weight_order=order, counts=self._counts[name])
+            cast = self._casts[name] = Cast(
+                avatar, painter, *reach, weight_order=order, counts=self._counts[name], marking=Marking(name)
+            )
         return cast
 
     def known(self, name: str) -> Cast | None:
