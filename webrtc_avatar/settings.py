@@ -155,6 +155,22 @@ class Settings(BaseSettings):
     chunked_max_audio_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="largest file of one feed")
     chunked_max_image_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="largest file of an uploaded face")
     chunked_max_image_pixels: int = Field(40_000_000, ge=10_000, description="most pixels of an uploaded face")
+    max_faces: int = Field(
+        16, ge=0, description="photos that visitors may have uploaded for live sessions at once; 0: none are taken"
+    )
+    face_uploads_per_minute: int = Field(
+        10, ge=1, description="photos that one address may upload in a minute; behind a proxy all visitors have its address"
+    )
+    face_unused_timeout_s: float = Field(
+        300.0, gt=0, description="an uploaded face that no session has shown by then goes"
+    )
+    face_grace_s: float = Field(
+        60.0, gt=0, description="an uploaded face goes so long after its session, for those who reconnect"
+    )
+    save_faces: bool = Field(
+        False,
+        description="visitors may save uploaded faces as avatars, for everybody, into the first of `avatar_folders`",
+    )
     hls_folder: Path | None = Field(None, description="where segments are written; none: the system's temporary folder")
     hls_segment_s: float = Field(2.0, ge=0.4, le=10, description="duration of HLS segments")
     hls_part_s: float | None = Field(

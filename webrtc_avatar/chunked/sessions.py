@@ -59,6 +59,11 @@ class ChunkedSessions:
         """Iterate over them, oldest first."""
         return iter(list(self._sessions.values()))
 
+    @property
+    def faces(self) -> Faces:
+        """What makes faces of pictures; their packages lie in the sessions' own folder, and go with it."""
+        return self._faces
+
     async def open(self, image: bytes, options: ChunkedOptions) -> tuple[ChunkedSession, tuple[str, ...]]:
         """Open a session for an uploaded picture; return it, and what its owner should know of the face.
 

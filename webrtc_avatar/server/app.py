@@ -20,8 +20,9 @@ from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
-from webrtc_avatar.server import chunked, lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import chunked, faces, lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
 from webrtc_avatar.server.live import LiveSessions
+from webrtc_avatar.server.uploaded_faces import FACES, UploadedFaces
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
 
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> web.Application:
     whep.add_routes(app)
     lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
     chunked.add_routes(app)
+    faces.add_routes(app)
     pages.add_routes(app)
     app.cleanup_ctx.append(_rooms)
     return app
@@ -72,7 +74,11 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     engine.start()
     library = Library(settings.avatar_folders)
     CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
-    manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
+    sessions = ChunkedSessions(settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine)
+    uploaded = UploadedFaces(sessions.faces, settings, metrics, lambda: manager.sessions())  # noqa: PLW0108 - made below
+    manager = SessionManager(
+        settings=settings, library=library, engine=engine, pool=pool, metrics=metrics, unlisted=uploaded.find
+    )
     live = LiveSessions(manager, settings, metrics, pool)
     lipsync = LipSync(engine=engine, library=library, settings=settings, metrics=metrics)
     packages = Packages(lipsync, library)
@@ -80,16 +86,16 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     app[signalling.LIVE] = live
     app[LIPSYNC] = lipsync
     app[PACKAGES] = packages
-    app[chunked.CHUNKED] = sessions = ChunkedSessions(
-        settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine
-    )
+    app[chunked.CHUNKED] = sessions
+    app[FACES] = uploaded
     try:
         await manager.load(settings.avatar)
         async with _grpc(app, lipsync, packages):
             yield
     finally:
-        await sessions.aclose()
         await live.aclose("server shutting down")
+        await uploaded.aclose()
+        await sessions.aclose()
         lipsync.close()
         engine.close()
         pool.shutdown()

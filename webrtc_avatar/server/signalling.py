@@ -14,6 +14,7 @@ from webrtc_avatar.avatar.style import Style, read_style
 from webrtc_avatar.errors import InvalidRequest
 from webrtc_avatar.server.live import LiveSession, LiveSessions
 from webrtc_avatar.server.negotiation import read_offer
+from webrtc_avatar.server.uploaded_faces import FACES
 from webrtc_avatar.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -31,6 +32,7 @@ async def config(request: web.Request) -> web.Response:
             "ice_servers": [server.model_dump(exclude_none=True) for server in settings.ice_servers],
             "avatars": [asdict(info) for info in request.app[LIBRARY].infos()],
             "default_avatar": settings.avatar,
+            "faces": _faces(request),
             "version": __version__,
         }
     )
@@ -38,7 +40,7 @@ async def config(request: web.Request) -> web.Response:
 
 async def offer(request: web.Request) -> web.Response:
     """Take a microphone's offer: `{"sdp", "type", "avatar"?, "pose_style"?, "gaze_style"?}` in, `{"sdp", "type", "session_id"}` out."""
-    body = await _read_json(request)
+    body = await read_json(request)
     if body.get("type") != "offer" or not isinstance(body.get("sdp"), str):
         raise InvalidRequest('expected {"sdp": "v=0…", "type": "offer"}: the local description of a peer connection')
     read = read_offer(body["sdp"], request.app[SETTINGS].video_codecs)
@@ -48,7 +50,7 @@ async def offer(request: web.Request) -> web.Response:
 
 async def open_session(request: web.Request) -> web.Response:
     """Open a session without a microphone, to be watched over WHEP."""
-    body = await _read_json(request) if request.body_exists else {}
+    body = await read_json(request) if request.body_exists else {}
     live = await request.app[LIVE].open_for_viewers(_avatar(body), _style(request, body))
     return web.json_response(
         {"session_id": live.session.id, "avatar": live.session.avatar_name},
@@ -83,11 +85,19 @@ def add_routes(app: web.Application) -> None:
     app.router.add_delete("/api/sessions/{session_id}", close_session)
 
 
+def _faces(request: web.Request) -> dict[str, Any] | None:
+    """Return what a page needs to offer "use my photo"; None where no photos are taken."""
+    if not request.app[FACES].offered:
+        return None
+    settings = request.app[SETTINGS]
+    return {"max_bytes": settings.chunked_max_image_bytes, "save": settings.save_faces}
+
+
 def _describe(live: LiveSession) -> dict[str, Any]:
     return {**live.session.stats(), "viewers": live.viewers, "microphone": live.has_microphone}
 
 
-async def _read_json(request: web.Request) -> dict[str, Any]:
+async def read_json(request: web.Request) -> dict[str, Any]:
     """Return the body, a JSON object.
 
     The content type is insisted on: another site's page cannot send it without this server's consent (CORS).

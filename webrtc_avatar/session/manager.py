@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from webrtc_avatar.avatar.casting import AnyActor, make_actor
@@ -35,10 +36,19 @@ class SessionManager:
     """
 
     def __init__(
-        self, *, settings: Settings, library: Library, engine: AnyEngine, pool: ThreadPoolExecutor, metrics: Metrics
+        self,
+        *,
+        settings: Settings,
+        library: Library,
+        engine: AnyEngine,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        unlisted: Callable[[str], AnyAvatar | None] = lambda name: None,
     ) -> None:
+        """Take what sessions need; `unlisted` finds avatars that are not in the library."""
         self._settings = settings
         self._library = library
+        self._unlisted = unlisted
         self._engine = engine
         self._pool = pool
         self._metrics = metrics
@@ -104,7 +114,9 @@ class SessionManager:
 
     async def load(self, name: str) -> AnyAvatar:
         """Return an avatar whose model is ready to render; see `create` for what it raises."""
-        avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
+        avatar = self._unlisted(name)
+        if avatar is None:
+            avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         await asyncio.wrap_future(self._engine.load(avatar))
         return avatar
 
