@@ -96,7 +96,9 @@ def check_film(played: dict[str, Any]) -> None:
     assert played["seconds"] == pytest.approx(played["duration"], abs=0.05)
 
 
-def test_a_file_is_fed_in_pieces_and_its_film_plays_from_the_first_segment_to_the_end(sdk: Run, voice: list[int]) -> None:
+def test_a_file_is_fed_in_pieces_and_its_film_plays_from_the_first_segment_to_the_end(
+    sdk: Run, voice: list[int]
+) -> None:
     check_film(sdk(f"const data2 = {{}}; {PLAY}", voice))
 
 
