@@ -37,6 +37,7 @@ class ModelSpec:
         visemes: names of the viseme classes, in the ear's order.
         crop_size: (width, height) of the mouth's crop in pixels: the size of the mouth's box.
         strength: how far the mouth moves from rest, 1 as the ear says; packages do not store it.
+        evaluations: of the ear for each frame, see `engine.refinement`; 1 for live work; packages do not store it.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class ModelSpec:
     visemes: tuple[str, ...]
     crop_size: tuple[int, int]
     strength: float = 1.0
+    evaluations: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -49,25 +49,26 @@ class Faces:
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
-    def take(self, image: bytes, crop: bool, strength: float = 1.0) -> FaceOfImage:
+    def take(self, image: bytes, crop: bool, strength: float = 1.0, evaluations: int = 1) -> FaceOfImage:
         """Return the face of a picture; `give_back` follows for each. Takes a second where nobody else uses it.
 
         Args:
             image: the file.
             crop: see `face_of_image`.
             strength: how far its mouth moves; see `ModelSpec`.
+            evaluations: of the ear for each of its frames; see `ModelSpec`.
 
         Raises:
             InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
         """
-        name = f"face-{hashlib.sha256(f'{crop} {strength} '.encode() + image).hexdigest()[:24]}"
+        name = f"face-{hashlib.sha256(f'{crop} {strength} {evaluations} '.encode() + image).hexdigest()[:24]}"
         with self._lock:
             known, users = self._used.get(name, (None, 0))
             face = known or face_of_image(
                 image, crop, name=name, folder=self._folder, ear=self._ear(), most_pixels=self._most_pixels
             )
             if known is None:
-                model = replace(face.avatar.model, strength=strength)
+                model = replace(face.avatar.model, strength=strength, evaluations=evaluations)
                 face = FaceOfImage(replace(face.avatar, model=model), face.warnings)
             self._used[name] = face, users + 1
         return face

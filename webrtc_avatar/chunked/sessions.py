@@ -85,7 +85,7 @@ class ChunkedSessions:
         self._reserved.add(name)
         try:
             face = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._faces.take, image, options.crop, options.strength
+                self._pool, self._faces.take, image, options.crop, options.strength, options.nfe
             )
             self._face_of[name] = face
             folder = self._folder / name
