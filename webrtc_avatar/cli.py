@@ -94,6 +94,9 @@ def serve(
         tuple[float, float] | None,
         typer.Option(metavar="X Y", help="Where the eyes look, -1 to 1: to the right, up [0 0]."),
     ] = None,
+    watermark: Annotated[
+        str | None, typer.Option(metavar="TEXT|PNG", help="Burn this into every picture, such as AI-generated [nothing].")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -126,6 +129,7 @@ def serve(
         "alive": alive,
         "pose_style": pose_style,
         "gaze_style": gaze_style,
+        "watermark": watermark,
         "log_format": log_format,
         "log_level": log_level,
     }

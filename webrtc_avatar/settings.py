@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from webrtc_avatar.avatar.style import Style
+from webrtc_avatar.avatar.watermark import Place, Watermark, Watermarks
+from webrtc_avatar.errors import InvalidSettings
 
 _Degrees = Annotated[float, Field(ge=-90, le=90)]
 _Share = Annotated[float, Field(ge=-1, le=1)]
@@ -144,6 +146,17 @@ class Settings(BaseSettings):
         (0.0, 0.0), description="[x, y] of the gaze, -1 to 1: to the picture's right, and up"
     )
 
+    watermark: str | None = Field(
+        None, description="burned into every whole picture: a text, or the path of a .png; none: no mark"
+    )
+    watermark_portraits: str | None = Field(
+        None, description="the same for faces made from a photo, uploaded ones included; none: as `watermark`"
+    )
+    watermark_place: Place = Field(
+        "bottom_right", description="its corner: top_left, top_right, bottom_left, bottom_right"
+    )
+    watermark_opacity: float = Field(0.8, ge=0.2, le=1, description="how opaque it is")
+
     chunked_max_sessions: int = Field(8, ge=1, description="chunked sessions at once, those that are over included")
     chunked_idle_timeout_s: float = Field(
         3000.0, gt=0, description="a chunked session that nobody feeds or watches for so long ends, and its files go"
@@ -159,7 +172,9 @@ class Settings(BaseSettings):
         16, ge=0, description="photos that visitors may have uploaded for live sessions at once; 0: none are taken"
     )
     face_uploads_per_minute: int = Field(
-        10, ge=1, description="photos that one address may upload in a minute; behind a proxy all visitors have its address"
+        10,
+        ge=1,
+        description="photos that one address may upload in a minute; behind a proxy all visitors have its address",
     )
     face_unused_timeout_s: float = Field(
         300.0, gt=0, description="an uploaded face that no session has shown by then goes"
@@ -186,6 +201,25 @@ class Settings(BaseSettings):
     def style(self) -> Style:
         """How faces are held where nobody asks for another style."""
         return Style(pose=self.pose_style, gaze=self.gaze_style, alive=self.alive)
+
+    @property
+    def watermarks(self) -> Watermarks:
+        """What is burned into whose pictures."""
+
+        def of(mark: str | None) -> Watermark | None:
+            return None if mark is None else Watermark(mark, self.watermark_place, self.watermark_opacity)
+
+        return Watermarks(everybody=of(self.watermark), portraits=of(self.watermark_portraits))
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Settings:
+        try:
+            for mark in (self.watermarks.everybody, self.watermarks.portraits):
+                if mark is not None:
+                    mark.check()
+        except InvalidSettings as error:
+            raise ValueError(error.message) from error
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -8,6 +8,7 @@ import wave
 import av
 import pytest
 
+from tests.watermark_parts import likeness
 from webrtc_avatar.render.command import render_app
 
 COMMAND = (sys.executable, "-m", "webrtc_avatar", "render")
@@ -84,3 +85,17 @@ def test_an_interrupted_film_leaves_no_half_file(tmp_path, number):
     assert "interrupted" in told
     assert "Traceback" not in told
     assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+
+def test_a_film_carries_the_watermark_that_is_asked_for(tmp_path, speech_wav):
+    film = tmp_path / "film.mp4"
+    done = run("--audio", speech_wav, "-o", film, "--duration", 1, "--watermark", "AI-generated")
+    assert done.returncode == 0, done.stderr
+    with av.open(str(film)) as container:
+        assert all(likeness(frame.to_ndarray(format="gray")) > 0.95 for frame in container.decode(video=0))
+        assert container.metadata["comment"].startswith("Synthetic media")
+    assert b"avatar iris" in film.read_bytes()
+    done = run("--audio", speech_wav, "-o", tmp_path / "other.mp4", "--watermark", "none.png")
+    assert done.returncode != 0
+    assert "'none.png' cannot be read" in done.stderr
+    assert not (tmp_path / "other.mp4").exists()

@@ -20,7 +20,7 @@ class Performance:
 
     Args:
         avatar: who speaks.
-        settings: the level of silence and the style.
+        settings: the level of silence, the style and the watermark.
         seed: decides blinks, glances and sway.
         frame_px: width and height of the frames; see `make_actor`.
         chunks_after: chunks after a frame's own that its model hears: by so much the voice is known to come.
@@ -35,7 +35,8 @@ class Performance:
     def __init__(
         self, avatar: AnyAvatar, settings: Settings, *, seed: int, frame_px: int | None, chunks_after: int
     ) -> None:
-        self._actor = make_actor(avatar, seed=seed, style=settings.style, frame_px=frame_px)
+        watermark = settings.watermarks.of(avatar)
+        self._actor = make_actor(avatar, seed=seed, style=settings.style, frame_px=frame_px, watermark=watermark)
         # The mouth of footage belongs to what was said when it was filmed, so the model draws it in silence too.
         self._always_speaks = isinstance(avatar, FootageAvatar)
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)

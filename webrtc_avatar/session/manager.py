@@ -124,7 +124,8 @@ class SessionManager:
         """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
         avatar = await self.load(name)
         seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
-        make = functools.partial(make_actor, avatar, seed=seed, style=style, frame_px=self._settings.frame_px)
+        watermark, frame_px = self._settings.watermarks.of(avatar), self._settings.frame_px
+        make = functools.partial(make_actor, avatar, seed=seed, style=style, frame_px=frame_px, watermark=watermark)
         return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:
