@@ -381,6 +381,21 @@ async def test_a_session_that_nobody_feeds_stays_a_live_stream(caller, talk):
     assert after["total_frames_generated"] > body["total_frames_generated"]
 
 
+async def test_silence_costs_no_model_call(caller, talk):
+    engine = caller.client.app[CHUNKED].engine
+    mute, fed, idle = [await caller.init(chunk_duration=length) for length in (10, 10, 0.1)]
+    before = engine.status().frames
+    async with asyncio.timeout(30):
+        while (await caller.status(idle))["total_frames_generated"] < 10:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await caller.feed(mute, wav(np.zeros(48_000, np.float32)), True)
+    assert (await caller.until(mute))["total_frames_generated"] == 75
+    assert engine.status().frames == before
+    await caller.feed(fed, wav(np.concatenate([np.zeros(32_000, np.float32), talk[:16_000]])), True)
+    assert (await caller.until(fed))["total_frames_generated"] == 75
+    assert 20 < engine.status().frames - before < 35
+
+
 async def test_sessions_run_side_by_side(caller, talk):
     names = [await caller.init(session_id=f"s{n}") for n in range(3)]
     await asyncio.gather(*(caller.feed(name, wav(talk[: 16_000 * (n + 1)]), True) for n, name in enumerate(names)))

@@ -266,7 +266,8 @@ class ChunkedSession:
             for _ in range(chunks_after):
                 performance.hear(np.zeros(CHUNK_SAMPLES, np.float32))
 
-        async with aclosing(bulk.frames(self._engine, self._avatar, chunks())) as faces:
+        made = bulk.frames(self._engine, self._avatar, chunks(), wanted=performance.needs_face)
+        async with aclosing(made) as faces:
             async for face in faces:
                 await self._faces.put((self._waiting.popleft(), face))
         await self._faces.put(None)

@@ -60,6 +60,11 @@ class ChunkedSessions:
         return iter(list(self._sessions.values()))
 
     @property
+    def engine(self) -> AnyEngine:
+        """What makes faces of sound."""
+        return self._engine
+
+    @property
     def faces(self) -> Faces:
         """What makes faces of pictures; their packages lie in the sessions' own folder, and go with it."""
         return self._faces

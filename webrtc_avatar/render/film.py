@@ -209,7 +209,8 @@ class _Studio:
 
     async def _make(self, pool: ThreadPoolExecutor) -> None:
         group: list[tuple[Moment, Face]] = []
-        async with aclosing(bulk.frames(self._engine, self._avatar, self._chunks(pool))) as faces:
+        chunks, needs = self._chunks(pool), self._performance.needs_face
+        async with aclosing(bulk.frames(self._engine, self._avatar, chunks, wanted=needs)) as faces:
             async for face in faces:
                 group.append((self._waiting.popleft(), face))
                 if len(group) == _TOGETHER:
