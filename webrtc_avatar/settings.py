@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from webrtc_avatar.avatar.style import Style
@@ -25,6 +26,25 @@ Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1
 """HOST:PORT, with an IPv6 address in brackets."""
 
 _FramePx = Annotated[Literal[512, 720], BeforeValidator(_number)]
+
+
+ANY_ORIGIN = "*"
+
+
+def _origin(value: str) -> str:
+    """Return an origin as browsers write it: lower case, without the scheme's own port (RFC 6454 6.1)."""
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/\s:@?#*]+|\[[0-9a-f:.]+\])(:\d{1,5})?", value.lower())
+    if value == ANY_ORIGIN:
+        return value
+    if found is None:
+        raise ValueError(
+            f'an origin is https://example.org or http://localhost:3000, without a path or a slash at its end, or "*" for any; got {value!r}'
+        )
+    port = "" if (found[1], found[3]) in (("http", ":80"), ("https", ":443")) else found[3] or ""
+    return f"{found[1]}://{found[2]}{port}"
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class IceServer(BaseModel):
@@ -81,6 +101,10 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(20.0, ge=0, description="how long SIGTERM waits for sessions to end by themselves")
     max_request_bytes: int = Field(256 * 1024, ge=1024, description="largest accepted request body")
 
+    allowed_origins: list[Origin] = Field(
+        default_factory=list,
+        description="other sites whose pages may use everything, such as https://example.org; `*`: any; none: own pages only",
+    )
     ice_servers: list[IceServer] = Field(
         default_factory=list, description="STUN and TURN servers; none: nothing waits for any"
     )

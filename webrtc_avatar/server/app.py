@@ -20,7 +20,18 @@ from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
-from webrtc_avatar.server import chunked, faces, lipsync_socket, memory, middleware, monitoring, pages, signalling, whep
+from webrtc_avatar.server import (
+    chunked,
+    faces,
+    lipsync_socket,
+    memory,
+    middleware,
+    monitoring,
+    origins,
+    pages,
+    signalling,
+    whep,
+)
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.server.uploaded_faces import FACES, UploadedFaces
 from webrtc_avatar.session import SessionManager
@@ -46,12 +57,13 @@ def create_app(settings: Settings) -> web.Application:
     """
     memory.bound_allocator()
     app = web.Application(
-        middlewares=[middleware.errors_as_json, middleware.own_pages_only, middleware.patient_within_limits],
+        middlewares=[middleware.errors_as_json, origins.allowed_pages_only, middleware.patient_within_limits],
         client_max_size=settings.max_request_bytes,
     )
     app[signalling.SETTINGS] = settings
     app[middleware.METRICS] = Metrics()
     app.on_response_prepare.append(middleware.add_headers)
+    app.on_response_prepare.append(origins.add_headers)
     monitoring.add_routes(app)
     signalling.add_routes(app)
     whep.add_routes(app)

@@ -138,15 +138,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(f"/hls/{{session_id}}/{PLAYLIST}", _with_detail(playlist))
     app.router.add_get(r"/hls/{session_id}/{name:init\.mp4|seg_\d+(\.\d+)?\.m4s}", _with_detail(media))
     app.router.add_route("OPTIONS", "/hls/{session_id}/{name}", preflight)
-    app.on_response_prepare.append(_open_to_all)
-
-
-async def _open_to_all(request: web.Request, response: web.StreamResponse) -> None:
-    """Let other sites' pages play films; nothing in them depends on who asks."""
-    if request.path.startswith("/hls/"):
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = "Content-Length, Content-Range"
-        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
 
 def _with_detail(handler: Handler) -> Handler:

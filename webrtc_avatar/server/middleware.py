@@ -26,8 +26,6 @@ UPLOADS = "/api/audio-driven/"
 FACE_UPLOAD = "/api/faces"
 """So does a photo."""
 
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -91,15 +89,6 @@ def _message(request: web.Request, answer: web.HTTPException) -> str:
     if answer.status == 405:
         return f"{request.method} is not possible at {request.path}; allowed: {answer.headers.get('Allow', 'nothing')}"
     return answer.text or answer.reason
-
-
-@web.middleware
-async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what another site's page makes a visitor's browser send; watching (WHEP) is open to other sites."""
-    cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    if cross_site and request.method not in _SAFE_METHODS and not request.path.startswith("/whep/"):
-        raise web.HTTPForbidden(text="this request comes from another site's page; open this server's own page")
-    return await handler(request)
 
 
 @web.middleware

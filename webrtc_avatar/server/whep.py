@@ -13,7 +13,6 @@ from webrtc_avatar.log import session_context
 from webrtc_avatar.server.negotiation import read_offer
 from webrtc_avatar.server.signalling import LIVE, SETTINGS
 
-_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Location, Retry-After"}
 _SDP = "application/sdp"
 
 
@@ -39,7 +38,7 @@ async def leave(request: web.Request) -> web.Response:
 
 
 async def preflight(request: web.Request) -> web.Response:
-    """Allow players on other sites to ask."""
+    """Say what is possible here, to players on other sites too."""
     methods = "POST" if "viewer_id" not in request.match_info else "DELETE"
     return web.Response(
         status=204,
@@ -52,16 +51,9 @@ async def preflight(request: web.Request) -> web.Response:
     )
 
 
-async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of other sites read what WHEP answers, errors included."""
-    if request.path.startswith("/whep/"):
-        response.headers.update(_CORS)
-
-
 def add_routes(app: web.Application) -> None:
     """Add the endpoints of viewers."""
     app.router.add_post("/whep/{session_id}", watch)
     app.router.add_options("/whep/{session_id}", preflight)
     app.router.add_delete("/whep/{session_id}/{viewer_id}", leave)
     app.router.add_options("/whep/{session_id}/{viewer_id}", preflight)
-    app.on_response_prepare.append(add_cors)
