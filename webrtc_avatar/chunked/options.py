@@ -6,14 +6,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from webrtc_avatar.avatar.style import DEFAULT_STYLE, Style, read_style
 from webrtc_avatar.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
-_STRENGTH_PER_SCALE = 0.15
+_STRENGTH_PER_SCALE, _MOTION_PER_SCALE = 0.15, 0.2
 _MOST_SEED = 2**63 - 1
 
 
@@ -25,8 +25,8 @@ class ChunkedOptions:
         session_id: the name that the client wants; none: one is made.
         crop: look for the face and cut it out; false: the picture is a centred face already.
         seed: decides blinks, glances and sway.
-        nfe: evaluations of the motion's refinement for each frame, 5 to 50.
-        cfg_scale: strength of articulation and motion, 1 to 5; 1 is plain.
+        nfe: evaluations of the ear for each frame, 5 to 50; see `engine.refinement`.
+        cfg_scale: strength of articulation and motion around neutral, 1 to 5; 1 is plain. See `strength` and `held`.
         chunk_duration: seconds of sound that are taken at a time, 0.1 to 10.
         audio_sample_rate: rate in Hz of sound that does not say its own.
         style: how the face is held.
@@ -45,6 +45,11 @@ class ChunkedOptions:
     def strength(self) -> float:
         """How far the mouth moves: as the ear says at `cfg_scale` 1, 1.15 times as far at 2, 1.6 times at 5."""
         return 1 + _STRENGTH_PER_SCALE * (self.cfg_scale - 1)
+
+    @property
+    def held(self) -> Style:
+        """How the face is held and how far it moves: sway, nods and brows as in live sessions at `cfg_scale` 1, 1.8 times as far at 5."""
+        return replace(self.style, motion=1 + _MOTION_PER_SCALE * (self.cfg_scale - 1))
 
 
 def read_options(fields: Mapping[str, str], style: Style = DEFAULT_STYLE) -> ChunkedOptions:

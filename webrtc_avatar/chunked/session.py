@@ -249,12 +249,15 @@ class ChunkedSession:
     async def _make(self) -> None:
         """Have the engine make a face for each moment."""
         chunks_after = (await asyncio.wrap_future(self._engine.load(self._avatar))).chunks_after
-        style = self.options.style
-        settings = self._settings.model_copy(update={"pose_style": style.pose, "gaze_style": style.gaze})
         performance = self._performance = await self._loop.run_in_executor(
             self._pool,
             lambda: Performance(
-                self._avatar, settings, seed=self.options.seed, frame_px=None, chunks_after=chunks_after
+                self._avatar,
+                self._settings,
+                seed=self.options.seed,
+                frame_px=None,
+                chunks_after=chunks_after,
+                style=self.options.held,
             ),
         )
 

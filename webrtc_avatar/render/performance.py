@@ -8,6 +8,7 @@ from webrtc_avatar.avatar.casting import make_actor
 from webrtc_avatar.avatar.compose import Picture
 from webrtc_avatar.avatar.footage import FootageAvatar
 from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.session.voice import Voice
 from webrtc_avatar.settings import Settings
@@ -18,10 +19,11 @@ class Performance:
 
     Args:
         avatar: who speaks.
-        settings: the level of silence, the style and the watermark.
+        settings: the level of silence and the watermark, and the style where none is given.
         seed: decides blinks, glances and sway.
         frame_px: width and height of the frames; see `make_actor`.
         chunks_after: chunks after a frame's own that its model hears: by so much the voice is known to come.
+        style: how the face is held.
 
     Attributes:
         failed_frames: frames whose face the engine could not make; they show the one before.
@@ -31,10 +33,19 @@ class Performance:
     """
 
     def __init__(
-        self, avatar: AnyAvatar, settings: Settings, *, seed: int, frame_px: int | None, chunks_after: int
+        self,
+        avatar: AnyAvatar,
+        settings: Settings,
+        *,
+        seed: int,
+        frame_px: int | None,
+        chunks_after: int,
+        style: Style | None = None,
     ) -> None:
         watermark = settings.watermarks.of(avatar)
-        self._actor = make_actor(avatar, seed=seed, style=settings.style, frame_px=frame_px, watermark=watermark)
+        self._actor = make_actor(
+            avatar, seed=seed, style=style or settings.style, frame_px=frame_px, watermark=watermark
+        )
         # The mouth of footage belongs to what was said when it was filmed, so the model draws it in silence too.
         self._always_speaks = isinstance(avatar, FootageAvatar)
         self._gate = VoiceGate(silence_dbfs=settings.silence_dbfs)
