@@ -248,18 +248,34 @@ def test_the_model_draws_the_same_mouth_alone_and_in_a_batch(portraits) -> None:
     assert all(np.array_equal(model.draw(row[None])[0], crop) for row, crop in zip(weights, together, strict=True))
 
 
+def torch_mouth(avatar: Avatar):
+    from webrtc_avatar.engine.portrait_torch import TorchMouth
+
+    left, top, right, bottom = avatar.mouth_box
+    return TorchMouth(read_art(avatar), avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right], "cpu")
+
+
 @pytest.mark.parametrize("name", PHOTOS)
 def test_a_batch_of_tensors_is_drawn_as_the_mouths_are_drawn_alone(portraits, name) -> None:
-    from webrtc_avatar.engine.portrait_torch import TorchMouthPainter
+    from webrtc_avatar.engine.portrait_torch import draw_mouths
 
-    avatar = portraits[name]
-    left, top, right, bottom = avatar.mouth_box
-    batch = TorchMouthPainter(read_art(avatar), avatar.fine[2 * top : 2 * bottom, 2 * left : 2 * right], "cpu")
     weights = np.stack([mouth(viseme) for viseme in VISEMES])
-    for together, row in zip(batch.draw(weights), weights, strict=True):
-        difference = np.abs(together.astype(int) - painter(avatar).draw(row))
+    together = draw_mouths([torch_mouth(portraits[name])] * len(weights), weights)
+    for crop, row in zip(together, weights, strict=True):
+        difference = np.abs(crop.astype(int) - painter(portraits[name]).draw(row))
         assert difference.mean() < 0.6
         assert np.quantile(difference, 0.999) <= 6
+
+
+def test_mouths_of_several_portraits_are_sampled_together_to_the_bit_as_alone(portraits) -> None:
+    from webrtc_avatar.engine.portrait_torch import draw_mouths
+
+    mouths = [torch_mouth(portraits[name]) for name in ("iris", "astronaut", "iris", "astronaut")]
+    weights = np.stack([mouth(viseme) for viseme in ("aa", "O", "TH", "FF")])
+    together = draw_mouths(mouths, weights)
+    for one, row, crop in zip(mouths, weights, together, strict=True):
+        assert np.array_equal(draw_mouths([one], row[None])[0], crop)
+    assert together[0].shape != together[1].shape
 
 
 def test_the_photo_is_turned_as_its_exif_data_says() -> None:

@@ -42,10 +42,18 @@ class Faces:
         folder: of their packages; must exist.
         ear: returns the drawn avatar that lends its ear.
         most_pixels: of a picture.
+        on_gone: told of each face that nobody uses any more, such as `AnyEngine.unload`; None: nobody is.
     """
 
-    def __init__(self, folder: Path, ear: Callable[[], Avatar], *, most_pixels: int) -> None:
-        self._folder, self._ear, self._most_pixels = folder, ear, most_pixels
+    def __init__(
+        self,
+        folder: Path,
+        ear: Callable[[], Avatar],
+        *,
+        most_pixels: int,
+        on_gone: Callable[[Avatar], None] | None = None,
+    ) -> None:
+        self._folder, self._ear, self._most_pixels, self._on_gone = folder, ear, most_pixels, on_gone
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
@@ -74,7 +82,7 @@ class Faces:
         return face
 
     def give_back(self, face: FaceOfImage) -> None:
-        """Note that one session less uses it; with the last one its package goes."""
+        """Note that one session less uses it; with the last one its package and its model go."""
         name = face.avatar.name
         with self._lock:
             users = self._used[name][1] - 1
@@ -82,6 +90,8 @@ class Faces:
                 self._used[name] = face, users
             else:
                 del self._used[name]
+                if self._on_gone is not None:
+                    self._on_gone(face.avatar)
                 shutil.rmtree(self._folder / name, ignore_errors=True)
 
 

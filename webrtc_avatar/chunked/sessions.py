@@ -48,7 +48,7 @@ class ChunkedSessions:
         self._folder, self._lock = _own_folder(settings.hls_folder)
         faces = self._folder / _FACES
         faces.mkdir()
-        self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels)
+        self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels, on_gone=engine.unload)
         self._looking = asyncio.create_task(self._look(), name="chunked-idle")
 
     def __len__(self) -> int:
