@@ -67,7 +67,7 @@ def motion(pictures, box):
 
 async def test_the_uploaded_face_speaks_with_its_own_pixels(server, make_peer, speech, photo):
     face = await uploaded(server, photo)
-    voice = np.concatenate([np.zeros(4 * RATE_HZ, np.float32), speech[: 4 * RATE_HZ]])
+    voice = np.concatenate([np.zeros(2 * RATE_HZ, np.float32), speech[: 3 * RATE_HZ]])
     peer = make_peer(server, voice=voice)
     await peer.join(avatar=face["name"])
     await peer.event(type="avatar", name=face["shown_as"])
@@ -75,7 +75,7 @@ async def test_the_uploaded_face_speaks_with_its_own_pixels(server, make_peer, s
     for state in ("idle", "speaking"):
         await peer.event(type="state", state=state)
         peer.pictures.clear()
-        await peer.until(lambda: len(peer.pictures) >= 45)
+        await peer.until(lambda: len(peer.pictures) >= 30)
         kept[state] = [picture[:512] for picture in peer.pictures]
     grey = cv2.cvtColor(astronaut_photo(), cv2.COLOR_BGR2GRAY)
     iris = cv2.cvtColor(cv2.resize(iris_photo(), (512, 512)), cv2.COLOR_BGR2GRAY)
@@ -98,8 +98,8 @@ async def test_its_name_opens_everything_and_is_shown_nowhere(server, make_peer,
     assert (await opened.json())["avatar"] == face["shown_as"]
     await peer.until(lambda: any(event["type"] == "stats" for event in peer.events))
     told = [str(peer.events), await (await server.client.get("/api/sessions")).text()]
-    for path in ("/api/config", f"/api/sessions/{peer.session_id}", "/metrics", "/ready"):
-        told.append(await (await server.client.get(path)).text())
+    places = ("/api/config", f"/api/sessions/{peer.session_id}", "/metrics", "/ready")
+    told += [await (await server.client.get(path)).text() for path in places]
     assert not [text for text in told if face["name"] in text]
     assert face["shown_as"] not in told[2]
     for name in (face["shown_as"], "face-0123456789abcdef0123456789abcdef", face["name"][:-1]):
@@ -144,9 +144,11 @@ async def test_it_goes_with_its_session_after_a_grace_and_unused_after_a_while(s
 async def test_the_server_itself_looks_for_what_nobody_uses(start, photo):
     server = await start(face_unused_timeout_s=0.2)
     face = await uploaded(server, photo)
-    async with asyncio.timeout(20):
-        while (await server.client.get(f"/api/faces/{face['name']}")).status == 200:
-            await asyncio.sleep(0.05)
+    for _ in range(400):
+        if (await server.client.get(f"/api/faces/{face['name']}")).status == 404:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("it is still there")
 
 
 async def test_delete_removes_it_at_once_and_its_sessions_show_the_servers_avatar(server, make_peer, photo):

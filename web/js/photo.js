@@ -10,14 +10,20 @@ const QUALITY = 0.92;
 
 export class Photo {
   #canvas;
+  #portable;
   /** Rises with every photo: one that is decoded late is not shown over a newer one. */
   #turn = 0;
   /** @type {Blob | null} */
   #file = null;
 
-  /** @param {HTMLCanvasElement} canvas shows it */
-  constructor(canvas) {
+  /**
+   * @param {HTMLCanvasElement} canvas shows it
+   * @param {{portable?: boolean}} [options] `portable`: every photo is made small, and loses what its file tells besides the
+   *   picture, such as where it was taken
+   */
+  constructor(canvas, { portable = false } = {}) {
     this.#canvas = canvas;
+    this.#portable = portable;
   }
 
   /** @returns {Blob | null} what is uploaded; null: there is none yet */
@@ -36,7 +42,7 @@ export class Photo {
     const picture = await createImageBitmap(file).catch((cause) => {
       throw Object.assign(new Error("the browser cannot decode it", { cause }), { code: "not_a_photo" });
     });
-    const taken = KINDS.has(file.type) && file.size <= MOST_BYTES && picture.width * picture.height <= MOST_PIXELS;
+    const taken = !this.#portable && KINDS.has(file.type) && file.size <= MOST_BYTES && picture.width * picture.height <= MOST_PIXELS;
     const portable = taken ? file : await smaller(picture);
     if (mine === this.#turn) {
       paint(this.#canvas, picture, SHOWN_PX);

@@ -75,7 +75,7 @@ export async function requestJson(url, what) {
 }
 
 /** Translate a response with an error status. */
-async function refusal(response) {
+export async function refusal(response) {
   const { status } = response;
   const retryAfterS = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   const facts = { status, retryAfterS: Number.isFinite(retryAfterS) ? retryAfterS : null };
