@@ -76,7 +76,7 @@ class Faces:
                 image, crop, name=name, folder=self._folder, ear=self._ear(), most_pixels=self._most_pixels
             )
             if known is None:
-                model = replace(face.avatar.model, strength=strength, evaluations=evaluations)
+                model = replace(face.avatar.model, strength=strength, evaluations=evaluations, stays_here=True)
                 face = FaceOfImage(replace(face.avatar, model=model), face.warnings)
             self._used[name] = face, users + 1
         return face
