@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import IO
 
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.chunked.faces import FaceOfImage, Faces
+from webrtc_avatar.chunked.folder import own_folder
 from webrtc_avatar.chunked.options import ChunkedOptions
 from webrtc_avatar.chunked.session import ChunkedSession
 from webrtc_avatar.engine import AnyEngine
@@ -25,7 +22,7 @@ from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOCK, _FACES = ".lock", ".faces"
+_FACES = ".faces"
 _LOOK_S = 30.0
 
 
@@ -45,7 +42,7 @@ class ChunkedSessions:
         self._reserved: set[str] = set()
         self._draining = False
         self._pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="chunked")
-        self._folder, self._lock = _own_folder(settings.hls_folder)
+        self._folder, self._lock = own_folder(settings.hls_folder)
         faces = self._folder / _FACES
         faces.mkdir()
         self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels, on_gone=engine.unload)
@@ -158,41 +155,3 @@ class ChunkedSessions:
         while True:
             await asyncio.sleep(min(_LOOK_S, self._settings.chunked_idle_timeout_s / 2))
             await self.end_idle(time.monotonic())
-
-
-def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
-    """Return a new folder, and the lock that says that it is in use; delete those of servers that are gone."""
-    if parent is None:
-        parent = Path(tempfile.gettempdir()) / f"webrtc-avatar-hls-{os.getuid() if hasattr(os, 'getuid') else 'all'}"
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and parent.stat().st_uid != os.getuid():
-        parent = Path(tempfile.mkdtemp(prefix="webrtc-avatar-hls-"))
-    for folder in parent.glob("server-*"):
-        if folder.is_dir() and not folder.is_symlink() and _abandoned(folder / _LOCK):
-            log.info("deleted what a server that is gone had left: %s", folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
-    own = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
-    lock = (own / _LOCK).open("wb")
-    _try_lock(lock)
-    return own, lock
-
-
-def _abandoned(lock: Path) -> bool:
-    try:
-        with lock.open("rb+") as file:
-            return _try_lock(file)
-    except OSError:
-        return True
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file and return true, unless another process has; it is unlocked when it is closed, or its process dies."""
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
