@@ -12,6 +12,7 @@ import pytest
 
 from tests.avatar.portrait_parts import astronaut_photo, iris_photo, turned
 from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.server.app import LIPSYNC, PACKAGES
 from webrtc_avatar.server.faces import UploadRate
 from webrtc_avatar.server.uploaded_faces import FACES
 
@@ -100,7 +101,9 @@ async def test_its_name_opens_everything_and_is_shown_nowhere(server, make_peer,
     told = [str(peer.events), await (await server.client.get("/api/sessions")).text()]
     places = ("/api/config", f"/api/sessions/{peer.session_id}", "/metrics", "/ready")
     told += [await (await server.client.get(path)).text() for path in places]
+    told.append(str(server.client.app[PACKAGES].list_models()))
     assert not [text for text in told if face["name"] in text]
+    assert "face" not in told[-1]
     assert face["shown_as"] not in told[2]
     for name in (face["shown_as"], "face-0123456789abcdef0123456789abcdef", face["name"][:-1]):
         refused = await server.client.post("/api/sessions", json={"avatar": name})
@@ -160,6 +163,8 @@ async def test_delete_removes_it_at_once_and_its_sessions_show_the_servers_avata
     assert (await server.client.delete(f"/api/faces/{face['name']}")).status == 204
     await peer.event(type="avatar", name="iris")
     assert not folder.exists()
+    models = server.client.app[LIPSYNC].engine.status().models
+    assert face["shown_as"] not in [model.name for model in models]
     assert (await server.client.delete(f"/api/faces/{face['name']}")).status == 404
     peer.send({"type": "avatar", "name": face["name"]})
     assert (await peer.event(type="error"))["code"] == "unknown_avatar"

@@ -131,5 +131,6 @@ class Casting:
         return self._casts.get(name)
 
     def loaded(self) -> list[str]:
-        """Return the names of the avatars whose networks are in memory."""
-        return sorted(model.name for model in self._engine.status().models if model.devices)
+        """Return the names of the avatars whose networks are in memory; faces that visitors uploaded are nobody else's business."""
+        models = self._engine.status().models
+        return sorted(model.name for model in models if model.devices and self._library.folder(model.name) is not None)
