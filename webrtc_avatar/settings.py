@@ -187,7 +187,9 @@ class Settings(BaseSettings):
     )
     chunked_max_duration_s: float = Field(3 * 3600.0, gt=0, description="the longest film of a chunked session")
     chunked_max_pending_s: float = Field(
-        300.0, ge=10, description="sound of a chunked session that may wait, and the longest that one feed may hold"
+        300.0,
+        ge=10,
+        description="decoded sound of a chunked session that may wait; of a longer feed the rest is decoded as its frames are made",
     )
     chunked_max_audio_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="largest file of one feed")
     chunked_max_image_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="largest file of an uploaded face")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.server.test_chunked import Caller, photo, pictures_of, talk  # noqa: F401
+from tests.server.chunked_parts import Caller, pictures_of
 from tests.watermark_parts import likeness
 from webrtc_avatar.avatar.watermark import Watermark
 
@@ -23,7 +23,7 @@ async def test_live_pictures_carry_it_for_the_speaker_and_for_viewers(start, mak
         assert likeness(peer.pictures[-1][:512]) > 0.9
 
 
-async def test_films_of_uploaded_faces_carry_their_own_and_nobody_elses(start, photo, talk, tmp_path):  # noqa: F811
+async def test_films_of_uploaded_faces_carry_their_own_and_nobody_elses(start, photo, talk, tmp_path):
     server = await start(watermark_portraits="KI-generiert", watermark_place="top_left")
     caller = Caller(server, photo)
     session_id = await caller.init()

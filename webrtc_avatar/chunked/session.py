@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import numpy as np
 from webrtc_avatar.audio.buffer import AudioChunkBuffer
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, Samples
 from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.chunked.intake import Intake
 from webrtc_avatar.chunked.options import ChunkedOptions
-from webrtc_avatar.chunked.sound import decode
 from webrtc_avatar.chunked.timeline import Timeline
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
@@ -90,6 +91,7 @@ class ChunkedSession:
             source_sr=options.audio_sample_rate,
             max_pending_s=settings.chunked_max_pending_s,
         )
+        self._intake = Intake(self._buffer, raw_rate_hz=options.audio_sample_rate)
         self._timeline = Timeline(
             self._buffer, patience_s=options.chunk_duration + _MARGIN_S, most_s=settings.chunked_max_duration_s
         )
@@ -108,6 +110,9 @@ class ChunkedSession:
         self._ticks = 0
         self._fed = self._complete = False
         self._work: asyncio.Task[None] | None = None
+        self._pouring: asyncio.Task[None] | None = None
+        self._thirsty = asyncio.Event()
+        self._over = False
 
     @property
     def status(self) -> Status:
@@ -165,19 +170,18 @@ class ChunkedSession:
 
         Raises:
             SessionFinished: the last piece came already, or the session broke.
-            InvalidAudio, UnreadableSound, BufferFull: see `chunked.sound.decode` and `AudioChunkBuffer`; nothing was added.
+            InvalidAudio, UnreadableSound, BufferFull: see `Intake.take`; nothing was added.
         """
         self.active_s = time.monotonic()
         async with self._feeding:
             self._check_open()
             if not data and not final:
                 raise InvalidAudio("the audio chunk is empty; send a file with sound, or is_final_chunk=true to end")
-            if data:
-                await self._loop.run_in_executor(self._pool, self._add, data, content_type)
-                self._fed = True
-            if final:
-                self._buffer.end()
+            await self._loop.run_in_executor(self._pool, partial(self._intake.take, data, content_type, final=final))
+            self._fed = self._fed or bool(data)
             self._timeline.notice()
+            if self._intake.is_behind and (self._pouring is None or self._pouring.done()):
+                self._pouring = asyncio.create_task(self._pour(), name="chunked-intake")
 
     async def wait_for(self, segment: int, part: int | None = None) -> bool:
         """Wait until a segment, or a part of it, is in the playlist; false if the stream ended without it."""
@@ -203,17 +207,32 @@ class ChunkedSession:
     def _check_open(self) -> None:
         if self.error is not None:
             raise SessionFinished(f"session {self.id!r} broke off ({self.error}); begin another one")
-        if self._buffer.is_finished or self._complete:
+        if self._intake.ended or self._over:
             raise SessionFinished(f"session {self.id!r} has had its final chunk; begin another one")
 
-    def _add(self, data: bytes, content_type: str) -> None:
-        samples, rate_hz = decode(
-            data,
-            content_type=content_type,
-            raw_rate_hz=self.options.audio_sample_rate,
-            most_s=self._settings.chunked_max_pending_s,
-        )
-        self._buffer.add_chunk(samples, rate_hz)
+    async def _pour(self) -> None:
+        """Decode the rest of a long feed as its frames are made."""
+        while self._intake.is_behind:
+            self._thirsty.clear()
+            if not self._intake.wants_more:
+                await self._thirsty.wait()
+            async with self._feeding:
+                work = self._loop.run_in_executor(self._pool, self._intake.go_on)
+                try:
+                    await asyncio.shield(work)
+                except asyncio.CancelledError:
+                    await asyncio.gather(work, return_exceptions=True)
+                    raise
+            self._timeline.notice()
+
+    async def _end_intake(self) -> None:
+        """Take nothing more, and end the threads that decode."""
+        self._over = True
+        if self._pouring is not None:
+            self._pouring.cancel()
+            await asyncio.gather(self._pouring, return_exceptions=True)
+        async with self._feeding:
+            await self._loop.run_in_executor(self._pool, self._intake.close)
 
     def _tell(self) -> None:
         self._loop.call_soon_threadsafe(self._wake)
@@ -235,6 +254,7 @@ class ChunkedSession:
         finally:
             # Whoever watches sees an end, also of a session that was cancelled or broke; what a thread still writes comes first.
             await asyncio.shield(self._loop.run_in_executor(self._pool, self._finish))
+            await asyncio.shield(self._end_intake())
             self._wake()
 
     def _finish(self) -> None:
@@ -265,6 +285,8 @@ class ChunkedSession:
             async for moment in self._timeline.moments():
                 performance.hear(moment.samples)
                 self._waiting.append(moment)
+                if self._intake.wants_more:
+                    self._thirsty.set()
                 yield moment.samples
             for _ in range(chunks_after):
                 performance.hear(np.zeros(CHUNK_SAMPLES, np.float32))
