@@ -181,6 +181,12 @@ class Settings(BaseSettings):
     )
     watermark_opacity: float = Field(0.8, ge=0.2, le=1, description="how opaque it is")
 
+    c2pa_certificate: Path | None = Field(
+        None,
+        description="PEM file with the certificate chain that films of `render` are signed by (C2PA); none: unsigned",
+    )
+    c2pa_key: Path | None = Field(None, description="PEM file with its private key")
+
     chunked_max_sessions: int = Field(8, ge=1, description="chunked sessions at once, those that are over included")
     chunked_idle_timeout_s: float = Field(
         3000.0, gt=0, description="a chunked session that nobody feeds or watches for so long ends, and its files go"

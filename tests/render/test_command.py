@@ -8,6 +8,7 @@ import wave
 import av
 import pytest
 
+from tests.media.test_signing import make_signer, manifest
 from tests.watermark_parts import likeness
 from webrtc_avatar.render.command import render_app
 
@@ -99,3 +100,16 @@ def test_a_film_carries_the_watermark_that_is_asked_for(tmp_path, speech_wav):
     assert done.returncode != 0
     assert "'none.png' cannot be read" in done.stderr
     assert not (tmp_path / "other.mp4").exists()
+
+
+def test_a_film_is_signed_where_a_certificate_is_set(tmp_path, speech_wav, monkeypatch):
+    signer = make_signer(tmp_path)
+    monkeypatch.setenv("WEBRTC_AVATAR_C2PA_CERTIFICATE", str(signer.certificate))
+    monkeypatch.setenv("WEBRTC_AVATAR_C2PA_KEY", str(signer.key))
+    done = run("--audio", speech_wav, "-o", tmp_path / "film.mp4", "--duration", 0.5)
+    assert done.returncode == 0, done.stderr
+    assert manifest(tmp_path / "film.mp4")["validation_state"] == "Valid"
+    monkeypatch.delenv("WEBRTC_AVATAR_C2PA_KEY")
+    done = run("--audio", speech_wav, "-o", tmp_path / "other.mp4", "--duration", 0.5)
+    assert done.returncode != 0
+    assert "c2pa_key is not set" in done.stderr

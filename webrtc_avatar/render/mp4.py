@@ -18,6 +18,7 @@ from webrtc_avatar.audio.decode import Piece
 from webrtc_avatar.avatar.compose import Picture
 from webrtc_avatar.errors import CannotWrite
 from webrtc_avatar.media.marking import OF_NOBODY, Marking
+from webrtc_avatar.media.signing import FilmSigner
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 _BITS_PER_SAMPLE = 4
@@ -39,6 +40,7 @@ class Mp4:
         preset: x264's, how much work goes into small files.
         overwrite: replace a file that is there.
         marking: what it says of its origin.
+        signer: signs it in the end, if there is one.
 
     Raises:
         CannotWrite: the file is there already, its name does not end as films do, or it cannot be made.
@@ -54,9 +56,10 @@ class Mp4:
         preset: str = "veryfast",
         overwrite: bool = False,
         marking: Marking = OF_NOBODY,
+        signer: FilmSigner | None = None,
     ) -> None:
         self.path = path
-        self._marking = marking
+        self._marking, self._signer = marking, signer
         self._check(overwrite)
         self._options = {"crf": str(crf), "preset": preset}
         self._overwrite = overwrite
@@ -132,6 +135,8 @@ class Mp4:
                 if not self._is_quicktime:
                     with self._part.open("ab") as file:
                         file.write(self._marking.mp4_box)
+                if self._signer is not None:
+                    self._sign(self._signer)
             except OSError as error:
                 raise self._full(error) from error
             self._check(self._overwrite)
@@ -148,6 +153,15 @@ class Mp4:
             pass  # what could not be written is thrown away
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _sign(self, signer: FilmSigner) -> None:
+        """Last of all, for the signature covers all that the file holds by then."""
+        signed = self._part.with_suffix(".signed")
+        try:
+            signer.sign(self._part, signed, name=self.path.name)
+            os.replace(signed, self._part)
+        finally:
+            signed.unlink(missing_ok=True)
 
     @property
     def _is_quicktime(self) -> bool:
