@@ -22,11 +22,13 @@ from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.chunked.intake import Intake
 from webrtc_avatar.chunked.options import ChunkedOptions
 from webrtc_avatar.chunked.timeline import Timeline
+from webrtc_avatar.chunked.watching import Watching
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import AvatarServerError, InvalidAudio, SessionFinished
 from webrtc_avatar.log import session_context
 from webrtc_avatar.media.hls import PLAYLIST, HlsWriter
+from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.render.performance import Performance
 from webrtc_avatar.render.sound import Moment
 from webrtc_avatar.settings import Settings
@@ -37,7 +39,7 @@ _TOGETHER = 8
 """Frames that a thread draws and encodes at a time."""
 _WAITING = 24
 _MARGIN_S = 1.0
-"""By a chunk's duration and this much the stream may fall behind the clock before silence fills it."""
+"""Pieces of sound that come within a chunk's duration and this much of each other are one speech."""
 
 
 class Status(StrEnum):
@@ -60,6 +62,7 @@ class ChunkedSession:
         engine: a started engine.
         settings: of the server.
         pool: threads that decode, draw and encode.
+        metrics: where encoders count their time.
 
     Attributes:
         id: its name.
@@ -67,6 +70,7 @@ class ChunkedSession:
         options: how it is.
         error: what ended it, for a person.
         active_s: when it was last fed or watched, `time.monotonic()` seconds.
+        watching: who watches it.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class ChunkedSession:
         engine: AnyEngine,
         settings: Settings,
         pool: Executor,
+        metrics: Metrics | None = None,
     ) -> None:
         self.id, self.folder, self.options = session_id, folder, options
         self._avatar, self._engine, self._settings, self._pool = avatar, engine, settings, pool
@@ -96,13 +101,13 @@ class ChunkedSession:
             self._buffer, patience_s=options.chunk_duration + _MARGIN_S, most_s=settings.chunked_max_duration_s
         )
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
         self._hls = HlsWriter(
             folder,
             segment_s=settings.hls_segment_s,
             part_s=settings.hls_part_s,
-            on_change=self._tell,
+            on_change=self._written,
         )
+        self.watching = Watching(self._hls, self._timeline, settings, metrics=metrics, pool=pool, on_watched=self.touch)
         self._waiting: deque[Moment] = deque()
         self._faces: asyncio.Queue[tuple[Moment, Face] | None] = asyncio.Queue(_WAITING)
         self._feeding = asyncio.Lock()
@@ -179,20 +184,9 @@ class ChunkedSession:
                 raise InvalidAudio("the audio chunk is empty; send a file with sound, or is_final_chunk=true to end")
             await self._loop.run_in_executor(self._pool, partial(self._intake.take, data, content_type, final=final))
             self._fed = self._fed or bool(data)
-            self._timeline.notice()
+            self._timeline.notice(fed=bool(data))
             if self._intake.is_behind and (self._pouring is None or self._pouring.done()):
                 self._pouring = asyncio.create_task(self._pour(), name="chunked-intake")
-
-    async def wait_for(self, segment: int, part: int | None = None) -> bool:
-        """Wait until a segment, or a part of it, is in the playlist; false if the stream ended without it."""
-        while True:
-            playlist = self._hls.playlist
-            here = (playlist.segments, playlist.parts)
-            if here[0] > segment or (part is not None and here[0] == segment and here[1] > part):
-                return True
-            if playlist.ended or self.error is not None or self._work is None or self._work.done():
-                return False
-            await self._changed.wait()
 
     def touch(self) -> None:
         """Note that somebody watches."""
@@ -200,6 +194,7 @@ class ChunkedSession:
 
     async def aclose(self) -> None:
         """Stop at once; calling it twice is fine."""
+        await self.watching.aclose()
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
@@ -223,7 +218,7 @@ class ChunkedSession:
                 except asyncio.CancelledError:
                     await asyncio.gather(work, return_exceptions=True)
                     raise
-            self._timeline.notice()
+            self._timeline.notice(fed=True)
 
     async def _end_intake(self) -> None:
         """Take nothing more, and end the threads that decode."""
@@ -234,12 +229,8 @@ class ChunkedSession:
         async with self._feeding:
             await self._loop.run_in_executor(self._pool, self._intake.close)
 
-    def _tell(self) -> None:
-        self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _written(self) -> None:
+        self.watching.tell()
 
     async def _perform(self) -> None:
         try:
@@ -255,7 +246,7 @@ class ChunkedSession:
             # Whoever watches sees an end, also of a session that was cancelled or broke; what a thread still writes comes first.
             await asyncio.shield(self._loop.run_in_executor(self._pool, self._finish))
             await asyncio.shield(self._end_intake())
-            self._wake()
+            self.watching.end()
 
     def _finish(self) -> None:
         try:
@@ -311,6 +302,7 @@ class ChunkedSession:
             except asyncio.CancelledError:
                 await asyncio.gather(work, return_exceptions=True)
                 raise
+            self.watching.tell()
 
     def _draw(self, group: list[tuple[Moment, Face]]) -> None:
         assert self._performance is not None

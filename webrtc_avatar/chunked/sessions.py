@@ -18,6 +18,7 @@ from webrtc_avatar.chunked.options import ChunkedOptions
 from webrtc_avatar.chunked.session import ChunkedSession
 from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import ServerDraining, ServerFull, SessionFinished, UnknownSession
+from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,13 @@ class ChunkedSessions:
         settings: limits, and where files go.
         ear: returns the drawn avatar that lends its ear to uploaded faces; called on another thread.
         engine: a started engine.
+        metrics: where encoders count their time.
     """
 
-    def __init__(self, *, settings: Settings, ear: Callable[[], Avatar], engine: AnyEngine) -> None:
-        self._settings, self._engine = settings, engine
+    def __init__(
+        self, *, settings: Settings, ear: Callable[[], Avatar], engine: AnyEngine, metrics: Metrics | None = None
+    ) -> None:
+        self._settings, self._engine, self._metrics = settings, engine, metrics
         self._sessions: dict[str, ChunkedSession] = {}
         self._face_of: dict[str, FaceOfImage] = {}
         self._reserved: set[str] = set()
@@ -94,7 +98,7 @@ class ChunkedSessions:
             folder.mkdir(mode=0o700)
             session = ChunkedSession(
                 name, face.avatar, options,
-                folder=folder, engine=self._engine, settings=self._settings, pool=self._pool,
+                folder=folder, engine=self._engine, settings=self._settings, pool=self._pool, metrics=self._metrics,
             )  # fmt: skip
         except BaseException:
             if (left := self._face_of.pop(name, None)) is not None:

@@ -77,7 +77,7 @@ class FilmReader:
 
     def _take(self, fragment: bytes) -> None:
         self._header = self._header or self._film.header()
-        with av.open(io.BytesIO(self._header + fragment)) as container:
+        with av.open(io.BytesIO(self._header + fragment), "r") as container:
             picture, sound = container.streams.video[0], container.streams.audio[0]
             if self._decoder is None:
                 self._decoder = _decoder(sound.codec_context.extradata)
@@ -99,7 +99,8 @@ class FilmReader:
         self._pictures.append((max(round(time_s * FRAME_RATE_HZ), 0), units, packet.is_keyframe))
 
     def _take_sound(self, packet: av.Packet[Any]) -> None:
-        assert self._decoder is not None and packet.pts is not None
+        assert self._decoder is not None
+        assert packet.pts is not None
         begin = round(packet.pts * packet.time_base * SOUND_RATE_HZ) - PRIMING_SAMPLES
         bare: av.Packet[Any] = av.Packet(bytes(packet))
         for frame in self._decoder.decode(bare):

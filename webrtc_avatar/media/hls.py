@@ -36,7 +36,7 @@ _LEAD_TICKS = _VIDEO_TICKS * PRIMING_SAMPLES // SOUND_RATE_HZ
 _AUDIO_BPS = 96_000
 _BT709 = 1
 _MAX_VIDEO_BPS = 2_500_000
-_FRAGMENT_FRAMES = 10
+FRAGMENT_FRAMES = 10
 """Pictures of a fragment where there are no parts: whoever reads the film back while it is written waits no longer."""
 _SEGMENTS_WITH_PARTS = 4
 """Parts of older segments leave playlist and disk; a player that wants them takes the segment."""
@@ -182,13 +182,18 @@ class HlsWriter:
     def _open(self, width: int, height: int) -> tuple[Any, Any]:
         options = {"movflags": "frag_keyframe+cmaf+skip_trailer", "use_editlist": "0", "flush_packets": "1"}
         # At exactly so many pictures the next one ends the fragment, before sound of the same age can.
-        options["frag_duration"] = str((self._part_frames or _FRAGMENT_FRAMES) * 1_000_000 // FRAME_RATE_HZ)
+        options["frag_duration"] = str((self._part_frames or FRAGMENT_FRAMES) * 1_000_000 // FRAME_RATE_HZ)
         self._container = av.open(self._sink, "w", format="mp4", options=options)
         self._container.metadata.update(self._marking.tags)
         # Only where a segment begins is there a key frame; without look-ahead a picture leaves the encoder at once.
         quality = {**self._codec, "tune": "zerolatency", "forced-idr": "1", "g": "100000", "sc_threshold": "0"}
         # The same packets go to viewers over WebRTC, where all take constrained baseline, at a rate that does not flood them.
-        quality |= {"profile": "baseline", "level": "31", "maxrate": str(_MAX_VIDEO_BPS), "bufsize": str(_MAX_VIDEO_BPS)}
+        quality |= {
+            "profile": "baseline",
+            "level": "31",
+            "maxrate": str(_MAX_VIDEO_BPS),
+            "bufsize": str(_MAX_VIDEO_BPS),
+        }
         video: Any = self._container.add_stream("libx264", rate=FRAME_RATE_HZ, options=quality)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = Fraction(1, _VIDEO_TICKS)
@@ -265,7 +270,9 @@ class HlsWriter:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
-            raise SessionClosed(f"{name} of the film is gone ({error.strerror or error}); begin another session") from error
+            raise SessionClosed(
+                f"{name} of the film is gone ({error.strerror or error}); begin another session"
+            ) from error
 
     def _write(self, name: str, data: bytes) -> None:
         part = self._folder / f".{name}.part"

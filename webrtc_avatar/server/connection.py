@@ -20,6 +20,7 @@ from aiortc import (
 
 from webrtc_avatar.errors import InvalidRequest, UnsupportedMedia
 from webrtc_avatar.media.broadcast import Broadcast
+from webrtc_avatar.media.film_broadcast import FilmBroadcast
 from webrtc_avatar.media.sink import MicrophoneSink
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server import negotiation
@@ -41,8 +42,8 @@ class Connection:
 
     def __init__(
         self,
-        session: Session,
-        broadcast: Broadcast,
+        session: Session | None,
+        broadcast: Broadcast | FilmBroadcast,
         settings: Settings,
         metrics: Metrics,
         *,
@@ -53,8 +54,8 @@ class Connection:
         """Take what the peer is connected to.
 
         Args:
-            session: whose sound and picture the peer gets.
-            broadcast: the session's encoders.
+            session: whose sound and picture the peer gets; none: those of a film, which has no control channel.
+            broadcast: the encoders.
             settings: ICE servers and timeouts.
             metrics: where the sink counts.
             microphone: the peer's sound drives the session.
@@ -127,7 +128,7 @@ class Connection:
             transceiver.setCodecPreferences(negotiation.opus_preferences())
             if sends:
                 transceiver.sender.replaceTrack(self._broadcast.audio())
-            if receives:
+            if receives and self._session is not None:
                 self._sink = MicrophoneSink(self._session.feed, metrics=self._metrics)
                 self._sink.attach(transceiver.receiver)
         elif offer.video_codec is not None:
@@ -167,7 +168,7 @@ class Connection:
             self._leave("the peer left" if self._connected else "no connection to the peer came about")
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
-        if channel.label == LABEL and self._control is None and not self._gone:
+        if channel.label == LABEL and self._session is not None and self._control is None and not self._gone:
             self._control = ControlChannel(channel, self._session, self._metrics, may_command=self._microphone)
 
     async def _watch(self) -> None:
