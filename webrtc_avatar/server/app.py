@@ -32,6 +32,7 @@ from webrtc_avatar.server import (
     signalling,
     whep,
 )
+from webrtc_avatar.server.film_viewers import FILM_VIEWERS, FilmViewers
 from webrtc_avatar.server.live import LiveSessions
 from webrtc_avatar.server.uploaded_faces import FACES, UploadedFaces
 from webrtc_avatar.session import SessionManager
@@ -86,7 +87,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     engine.start()
     library = Library(settings.avatar_folders)
     CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
-    sessions = ChunkedSessions(settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine)
+    sessions = ChunkedSessions(settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine, metrics=metrics)
     uploaded = UploadedFaces(sessions.faces, settings, metrics, lambda: manager.sessions())  # noqa: PLW0108 - made below
     manager = SessionManager(
         settings=settings, library=library, engine=engine, pool=pool, metrics=metrics, unlisted=uploaded.find
@@ -100,6 +101,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     app[PACKAGES] = packages
     app[chunked.CHUNKED] = sessions
     app[FACES] = uploaded
+    app[FILM_VIEWERS] = film_viewers = FilmViewers(settings, metrics)
     try:
         await manager.load(settings.avatar)
         async with _grpc(app, lipsync, packages):
@@ -107,6 +109,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     finally:
         await live.aclose("server shutting down")
         await uploaded.aclose()
+        await film_viewers.aclose()
         await sessions.aclose()
         lipsync.close()
         engine.close()
