@@ -17,7 +17,7 @@ const MICROPHONE_PIECE_S = 0.25;
 const query = new URLSearchParams(location.search);
 const element = (id) => document.getElementById(id);
 const film = element("film");
-const photo = new Photo(element("photo"));
+const photo = new Photo(element("photo"), { portable: true });
 const options = new OptionsForm(element("form"));
 const microphone = new Microphone();
 const client = new ChunkedStreamingClient();

@@ -10,21 +10,9 @@ const WORDS = {
       "Choose one in which a face looks into the camera, well lit, uncovered, and larger. If the picture is a drawing or an animal, switch off " +
       "“Find the face” under Options: then its middle is taken for the face.",
   },
-  face_turned_away: {
-    title: "The face is seen from the side",
-    text: "Choose a photo in which it looks into the camera.",
-  },
-  not_a_photo: {
-    title: "This file is no picture",
-    text: "Choose a JPEG, PNG or WebP file.",
-  },
   too_large: {
     title: "The file is too large",
     text: "Choose a smaller photo, or a shorter recording.",
-  },
-  portrait_unavailable: {
-    title: "This server cannot animate photos",
-    text: "What finds faces is not installed there: pip install 'webrtc-avatar[portrait]' on the server brings it.",
   },
   server_full: {
     title: "All places are taken",
