@@ -27,6 +27,7 @@ from webrtc_avatar.server import (
     memory,
     middleware,
     monitoring,
+    openapi,
     origins,
     pages,
     signalling,
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(middleware.add_headers)
     app.on_response_prepare.append(origins.add_headers)
     monitoring.add_routes(app)
+    openapi.add_routes(app)
     signalling.add_routes(app)
     whep.add_routes(app)
     lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
