@@ -25,8 +25,8 @@ def iris():
 
 @pytest.fixture(scope="module")
 def voices():
-    """Five sentences by two voices that the ear was not trained on, with the times of what they say."""
-    return synthetic_set("unseen")[::12]
+    """Four sentences by two voices that the ear was not trained on, with the times of what they say."""
+    return synthetic_set("unseen")[::15]
 
 
 def test_more_evaluations_are_nearer_to_the_labels_and_smoother_and_keep_lips_closing(iris, voices):
@@ -38,7 +38,7 @@ def test_more_evaluations_are_nearer_to_the_labels_and_smoother_and_keep_lips_cl
     assert motions[2].jerk < 0.6 * motions[0].jerk
     assert motions[-1].jaw_correlation > motions[0].jaw_correlation
     closed = [motion.lips.rate("p b m closed") for motion in motions]
-    assert min(closed) > closed[0] - 0.06
+    assert min(closed) >= closed[0] - 0.01
 
 
 def test_a_frame_is_the_same_to_the_bit_whatever_is_rendered_beside_it(iris, voices):

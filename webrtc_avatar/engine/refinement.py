@@ -4,8 +4,8 @@ The ear says how the mouth stood some rows of 10 ms before the newest one that i
 row. Asked again with windows that end earlier and later, and beyond 21 of them with spectra as of another voice, it is asked about the
 same moment with other errors; the mean of its answers is nearer to the labels than any of them, and calmer (averaging over
 test-time augmentations, as Krizhevsky et al. do in "ImageNet classification with deep convolutional neural networks", 2012). Answers
-about moments beside the frame's count less the further they are away. Where lips close, roll or round, those about the frame itself
-count alone, as a mean over time would leave a closure half open.
+about moments beside the frame's count less the further they are away. Where lips roll or round, those about the frame itself count
+alone, and where they close, those alone that know least of what follows: a mean over time would leave a closure half open.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ _USED_LOOKAHEADS = (1, 2, 3)
 _REACH_ROWS, _REACH_PER_ROW, _REACH_PER_EVALUATION = 1.0, 0.55, 0.02
 """How far beside the frame an answer counts: grows with the span of the windows' ends."""
 _NEAR_LOOKAHEADS, _NEAR_ROWS = (1, 2), 1
-"""Answers about the frame itself: those that close lips most surely."""
-_ARTICULATED = ((("press",), 0.5), (("rollLower",), 0.62), (("pucker", "funnel", "round"), 1.6))
+"""Answers about the frame itself."""
+_CLOSING_LOOKAHEAD = 1
+"""The answer that closes lips most surely: more is heard of what comes after with each look-ahead, and believed too soon."""
+_ARTICULATED = ((("rollLower",), 0.62), (("pucker", "funnel", "round"), 1.6))
+_CLOSED = ((("press",), 0.5),)
 """Weights of lips that have a place to be, and their sum where they are there (`training.visemes`)."""
 _FROM, _TO = 0.25, 0.5
 """Share of that from which, and at which, the answers about the frame itself count alone."""
@@ -72,11 +75,7 @@ class Refinement:
         self._starts = np.array(ends) - self.first_end
         self._hearings = np.array([evaluation.hearing for evaluation in self._plan])
         self._shares = _shares(self._plan)
-        self._articulated = [
-            ([weights.index(name) for name in names], whole)
-            for names, whole in _ARTICULATED
-            if all(name in weights for name in names)
-        ]
+        self._articulated, self._closed = (_places(kinds, weights) for kinds in (_ARTICULATED, _CLOSED))
 
     @property
     def rows(self) -> int:
@@ -99,11 +98,26 @@ class Refinement:
 
     def mouth(self, answers: Floats) -> Floats:
         """Return the mouth weights, float32 (weights,), of the ear's answers, float32 (evaluations, 4, weights)."""
-        calm, near = np.einsum("kel,elw->kw", self._shares, answers)
-        share = max((float(near[places].sum()) / whole for places, whole in self._articulated), default=0.0)
-        share = min(max((share - _FROM) / (_TO - _FROM), 0.0), 1.0)
-        share = share * share * (3 - 2 * share)
-        return np.asarray(calm + np.float32(share) * (near - calm), np.float32)
+        mouth, near, closing = np.einsum("kel,elw->kw", self._shares, answers)
+        mouth = mouth + _share(near, self._articulated) * (near - mouth)
+        mouth = mouth + _share(closing, self._closed) * (closing - mouth)
+        return np.asarray(mouth, np.float32)
+
+
+_Places = list[tuple[list[int], float]]
+
+
+def _places(kinds: Sequence[tuple[Sequence[str], float]], weights: Sequence[str]) -> _Places:
+    """Return the places of weights that there are, and what their sum is at most."""
+    found = [(names, whole) for names, whole in kinds if set(names) <= set(weights)]
+    return [([weights.index(name) for name in names], whole) for names, whole in found]
+
+
+def _share(mouth: Floats, kinds: _Places) -> np.float32:
+    """Return how surely a mouth is at one of these places, 0..1."""
+    share = max((float(mouth[places].sum()) / whole for places, whole in kinds), default=0.0)
+    share = min(max((share - _FROM) / (_TO - _FROM), 0.0), 1.0)
+    return np.float32(share * share * (3 - 2 * share))
 
 
 def _plan(evaluations: int) -> list[_Evaluation]:
@@ -119,10 +133,13 @@ def _plan(evaluations: int) -> list[_Evaluation]:
 
 
 def _shares(plan: Sequence[_Evaluation]) -> Floats:
-    """Return how much each answer counts, float32 (2, evaluations, 4): for the calm mean, and for the one about the frame itself."""
+    """Return how much each answer counts, float32 (3, evaluations, 4).
+
+    First for the calm mean, then for the one about the frame itself, then for lips that close.
+    """
     half_span = max((min(len(plan), _MOST_ENDS) - 1) / 2, (_SPARSE_ROWS[1] - _SPARSE_ROWS[0]) / 2)
     reach = _REACH_ROWS + _REACH_PER_ROW * half_span + _REACH_PER_EVALUATION * max(len(plan) - _MOST_ENDS, 0)
-    shares = np.zeros((2, len(plan), LOOKAHEADS))
+    shares = np.zeros((3, len(plan), LOOKAHEADS))
     for place, evaluation in enumerate(plan):
         for lookahead in _USED_LOOKAHEADS:
             rows_off = abs(evaluation.end - MEL_ROWS_PER_CHUNK * lookahead)
@@ -130,4 +147,6 @@ def _shares(plan: Sequence[_Evaluation]) -> Floats:
                 shares[0, place, lookahead] = 0.5 + 0.5 * np.cos(np.pi * rows_off / reach)
             if rows_off <= _NEAR_ROWS and lookahead in _NEAR_LOOKAHEADS:
                 shares[1, place, lookahead] = 1.0
+            if rows_off == 0 and lookahead == _CLOSING_LOOKAHEAD:
+                shares[2, place, lookahead] = 1.0
     return np.asarray(shares / shares.sum(axis=(1, 2), keepdims=True), np.float32)
