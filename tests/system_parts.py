@@ -106,6 +106,13 @@ SYSTEM_PARTS = (
         debian="asterisk-core-sounds-en-g722",
         elsewhere=f"asterisk-core-sounds-en-g722 of Asterisk, laid to {PROMPTS_FOLDER}",
     ),
+    SystemPart(
+        title="ExifTool",
+        purpose="what films and pictures say of their origin is read with it",
+        commands=("exiftool",),
+        debian="libimage-exiftool-perl",
+        elsewhere="brew install exiftool, or your system's package",
+    ),
 )
 
 

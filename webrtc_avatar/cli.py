@@ -68,6 +68,12 @@ def serve(
             metavar="URL", help="URL of a STUN or TURN server, such as stun:stun.example.org; may be repeated."
         ),
     ] = None,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="Another site whose pages may use the server, or * for any; may be repeated."
+        ),
+    ] = None,
     frame_px: Annotated[int | None, typer.Option(help="Width and height of the video, 512 or 720 [512].")] = None,
     video_bitrate_bps: Annotated[int | None, typer.Option(help="Upper bound of the video bitrate.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda:N or a list [auto].")] = None,
@@ -94,6 +100,10 @@ def serve(
         tuple[float, float] | None,
         typer.Option(metavar="X Y", help="Where the eyes look, -1 to 1: to the right, up [0 0]."),
     ] = None,
+    watermark: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT|PNG", help="Burn this into every picture, such as AI-generated [nothing]."),
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json [text].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -113,6 +123,7 @@ def serve(
         "avatar_folders": avatar_folder or None,
         "max_sessions": max_sessions,
         "max_viewers": max_viewers,
+        "allowed_origins": allowed_origin or None,
         "ice_servers": [{"urls": url} for url in ice_server] if ice_server else None,
         "frame_px": frame_px,
         "video_bitrate_bps": video_bitrate_bps,
@@ -126,6 +137,7 @@ def serve(
         "alive": alive,
         "pose_style": pose_style,
         "gaze_style": gaze_style,
+        "watermark": watermark,
         "log_format": log_format,
         "log_level": log_level,
     }

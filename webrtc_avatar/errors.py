@@ -95,6 +95,13 @@ class ServerFull(AvatarServerError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequests(ServerFull):
+    """More requests of a kind from one address than the settings allow."""
+
+    code = "too_many_requests"
+    status = 429
+
+
 class ServerDraining(ServerFull):
     """The server is shutting down: those inside may finish, nobody new comes in."""
 

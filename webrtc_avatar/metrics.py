@@ -80,6 +80,9 @@ class Metrics:
         )
         self.sessions = Gauge("webrtc_avatar_sessions", "Sessions by state", ["state"], registry=self.registry)
         self.viewers = Gauge("webrtc_avatar_viewers", "Viewers that watch without a microphone", registry=self.registry)
+        self.uploaded_faces = Gauge(
+            "webrtc_avatar_uploaded_faces", "Faces that visitors uploaded for live sessions", registry=self.registry
+        )
         self.lipsync_calls = Gauge(
             "webrtc_avatar_lipsync_calls", "Lip-sync calls under way, over gRPC and WebSocket", registry=self.registry
         )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from webrtc_avatar.avatar.style import Style
+from webrtc_avatar.avatar.watermark import Place, Watermark, Watermarks
+from webrtc_avatar.errors import InvalidSettings
 
 _Degrees = Annotated[float, Field(ge=-90, le=90)]
 _Share = Annotated[float, Field(ge=-1, le=1)]
@@ -28,6 +40,25 @@ _FramePx = Annotated[Literal[512, 720], BeforeValidator(_number)]
 def _also(name: str, environment: str) -> AliasChoices:
     """Let a setting be known by a name of its own in the environment, besides the usual one."""
     return AliasChoices(name, f"WEBRTC_AVATAR_{name.upper()}", environment)
+
+
+ANY_ORIGIN = "*"
+
+
+def _origin(value: str) -> str:
+    """Return an origin as browsers write it: lower case, without the scheme's own port (RFC 6454 6.1)."""
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/\s:@?#*]+|\[[0-9a-f:.]+\])(:\d{1,5})?", value.lower())
+    if value == ANY_ORIGIN:
+        return value
+    if found is None:
+        raise ValueError(
+            f'an origin is https://example.org or http://localhost:3000, without a path or a slash at its end, or "*" for any; got {value!r}'
+        )
+    port = "" if (found[1], found[3]) in (("http", ":80"), ("https", ":443")) else found[3] or ""
+    return f"{found[1]}://{found[2]}{port}"
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class IceServer(BaseModel):
@@ -84,6 +115,10 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(20.0, ge=0, description="how long SIGTERM waits for sessions to end by themselves")
     max_request_bytes: int = Field(256 * 1024, ge=1024, description="largest accepted request body")
 
+    allowed_origins: list[Origin] = Field(
+        default_factory=list,
+        description="other sites whose pages may use everything, such as https://example.org; `*`: any; none: own pages only",
+    )
     ice_servers: list[IceServer] = Field(
         default_factory=list, description="STUN and TURN servers; none: nothing waits for any"
     )
@@ -149,17 +184,54 @@ class Settings(BaseSettings):
         (0.0, 0.0), description="[x, y] of the gaze, -1 to 1: to the picture's right, and up"
     )
 
+    watermark: str | None = Field(
+        None, description="burned into every whole picture: a text, or the path of a .png; none: no mark"
+    )
+    watermark_portraits: str | None = Field(
+        None, description="the same for faces made from a photo, uploaded ones included; none: as `watermark`"
+    )
+    watermark_place: Place = Field(
+        "bottom_right", description="its corner: top_left, top_right, bottom_left, bottom_right"
+    )
+    watermark_opacity: float = Field(0.8, ge=0.2, le=1, description="how opaque it is")
+
+    c2pa_certificate: Path | None = Field(
+        None,
+        description="PEM file with the certificate chain that films of `render` are signed by (C2PA); none: unsigned",
+    )
+    c2pa_key: Path | None = Field(None, description="PEM file with its private key")
+
     chunked_max_sessions: int = Field(8, ge=1, description="chunked sessions at once, those that are over included")
     chunked_idle_timeout_s: float = Field(
         3000.0, gt=0, description="a chunked session that nobody feeds or watches for so long ends, and its files go"
     )
     chunked_max_duration_s: float = Field(3 * 3600.0, gt=0, description="the longest film of a chunked session")
     chunked_max_pending_s: float = Field(
-        300.0, ge=10, description="sound of a chunked session that may wait, and the longest that one feed may hold"
+        300.0,
+        ge=10,
+        description="decoded sound of a chunked session that may wait; of a longer feed the rest is decoded as its frames are made",
     )
     chunked_max_audio_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="largest file of one feed")
     chunked_max_image_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="largest file of an uploaded face")
     chunked_max_image_pixels: int = Field(40_000_000, ge=10_000, description="most pixels of an uploaded face")
+    max_faces: int = Field(
+        16, ge=0, description="photos that visitors may have uploaded for live sessions at once; 0: none are taken"
+    )
+    face_uploads_per_minute: int = Field(
+        10,
+        ge=1,
+        description="photos that one address may upload in a minute; behind a proxy all visitors have its address",
+    )
+    face_unused_timeout_s: float = Field(
+        300.0, gt=0, description="an uploaded face that no session has shown by then goes"
+    )
+    face_grace_s: float = Field(
+        60.0, gt=0, description="an uploaded face goes so long after its session, for those who reconnect"
+    )
+    save_faces: bool = Field(
+        False,
+        description="visitors may save uploaded faces as avatars, for everybody, into the first of `avatar_folders`",
+    )
     hls_folder: Path | None = Field(None, description="where segments are written; none: the system's temporary folder")
     hls_segment_s: float = Field(2.0, ge=0.4, le=10, description="duration of HLS segments")
     hls_part_s: float | None = Field(
@@ -234,6 +306,25 @@ class Settings(BaseSettings):
     def style(self) -> Style:
         """How faces are held where nobody asks for another style."""
         return Style(pose=self.pose_style, gaze=self.gaze_style, alive=self.alive)
+
+    @property
+    def watermarks(self) -> Watermarks:
+        """What is burned into whose pictures."""
+
+        def of(mark: str | None) -> Watermark | None:
+            return None if mark is None else Watermark(mark, self.watermark_place, self.watermark_opacity)
+
+        return Watermarks(everybody=of(self.watermark), portraits=of(self.watermark_portraits))
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Settings:
+        try:
+            for mark in (self.watermarks.everybody, self.watermarks.portraits):
+                if mark is not None:
+                    mark.check()
+        except InvalidSettings as error:
+            raise ValueError(error.message) from error
+        return self
 
     @classmethod
     def settings_customise_sources(

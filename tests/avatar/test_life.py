@@ -49,6 +49,26 @@ def test_the_head_nods_a_little_on_some_stressed_syllables(seed: int) -> None:
     assert set(starts % 7) == {3}, "it begins with the syllable"
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_stronger_motion_takes_head_and_brows_further_at_the_same_moments(seed: int) -> None:
+    cues = [Cue(speaking=True, stress=cue.stress, pitch=0.6 * math.sin(tick / 9)) for tick, cue in
+            enumerate(stressed_speech(500))]  # fmt: skip
+    shown = [poses(cues, seed=seed, style=Style(motion=motion)) for motion in (0.0, 1.0, 1.2, 1.8)]
+    turns = [np.array([(pose.pitch, pose.yaw, pose.roll) for pose in frames]) for frames in shown]
+    travels = [np.abs(np.diff(turn, axis=0)).sum() for turn in turns]
+    brows = [np.array([pose.look.brow_raise for pose in frames]) for frames in shown]
+    assert travels[0] == 0
+    assert 1.15 * travels[1] < travels[2] <= 1.21 * travels[1]
+    assert 1.5 * travels[1] < travels[3] <= 1.81 * travels[1]
+    for less, more in itertools.pairwise(brows):
+        assert (more >= less).all()
+        assert more.sum() > less.sum()
+    assert brows[-1].max() <= 1
+    for turn in turns[2:]:
+        assert min(np.corrcoef(turn[:, axis], turns[1][:, axis])[0, 1] for axis in range(3)) > 0.98
+    assert [pose.look.lid for pose in shown[3]] == [pose.look.lid for pose in shown[1]]
+
+
 def test_without_stress_or_speech_no_syllable_makes_a_nod() -> None:
     silent = [Cue(stress=0.9) for _ in range(200)]
     assert not nods(1, silent).any()

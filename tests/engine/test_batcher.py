@@ -266,3 +266,65 @@ def test_a_device_that_is_too_slow_still_makes_frames_in_time(batcher, cost_s, k
             wake_s = math.inf if batch.wake_s is None else batch.wake_s
             now_s = max(now_s + 1e-4, min(wake_s, added * 0.04))
     assert in_time / 300 > kept
+
+
+def company_of(*names, devices=1, cost_s=None):
+    """Sources of models that share calls, by name."""
+    models = [model_of(cost_s, devices=devices, name=name) for name in names]
+    for model in models:
+        model.company = "one ear"
+    return [StandInSource(model) for model in models]
+
+
+def test_a_company_fills_one_batch_and_each_frame_keeps_its_model(batcher):
+    anna, bert = company_of("anna", "bert")
+    add(batcher, [request(1.0 + index / 10, (anna, bert)[index % 2], index=index) for index in range(4)])
+    batch = batcher.take(0.0, 0)
+    assert [one.index for one in batch.requests] == [0, 1, 2, 3]
+    assert batch.models == [(anna, bert)[index % 2].loaded.places[0].model for index in range(4)]
+    assert batch.place in anna.loaded.places.values()
+
+
+def test_a_company_of_one_is_called_as_any_model(batcher):
+    anna, _ = company_of("anna", "bert")
+    add(batcher, [request(1.0, anna, index=index) for index in range(4)])
+    batch = batcher.take(0.0, 0)
+    assert len(batch.requests) == 4
+    assert batch.models is None
+
+
+def test_frames_of_a_company_wait_apart_where_one_is_not_on_every_device(batcher):
+    anna, bert = company_of("anna", "bert", devices=2)
+    del bert.loaded.places[1]
+    add(batcher, [bulk(source, index=index) for index in range(4) for source in (anna, bert)])
+    batch = batcher.take(1.0, 1)
+    assert {one.source for one in batch.requests} == {anna}
+    assert {one.source for one in batcher.take(1.0, 0).requests} == {bert}
+    assert not batcher.take(1.0, 1).requests
+
+
+def test_a_member_that_goes_takes_its_own_frames_alone(batcher):
+    anna, bert = company_of("anna", "bert")
+    add(batcher, [request(1.0, source, index=index) for index in range(3) for source in (anna, bert)])
+    add(batcher, [bulk(source, index=index) for index in range(2) for source in (anna, bert)])
+    assert batcher.lengths(anna.loaded) == (3, 2)
+    assert batcher.lengths() == (6, 4)
+    assert len(batcher.forget(anna.loaded)) == 5
+    assert batcher.lengths(anna.loaded) == (0, 0)
+    assert batcher.lengths(bert.loaded) == (3, 2)
+    taken = []
+    while batch := batcher.take(0.5, 0).requests:
+        taken += batch
+    assert {one.source for one in taken} == {bert}
+    assert len(taken) == 5
+    batcher.forget(bert.loaded)
+    assert batcher.lengths() == (0, 0)
+
+
+def test_a_member_that_is_just_going_is_left_out_of_its_companys_batch(batcher):
+    anna, bert = company_of("anna", "bert")
+    add(batcher, [request(1.0 + index / 10, (anna, bert)[index % 2], index=index) for index in range(4)])
+    bert.loaded.places = {}  # before the news of it has come
+    batch = batcher.take(0.0, 0)
+    assert [one.source for one in batch.requests] == [anna, anna]
+    assert len(batch.models) == 2

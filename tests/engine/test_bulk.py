@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,25 @@ async def test_every_chunk_gives_a_frame_in_order(rooms, anna):
     rows = log_mel(np.concatenate(CHUNKS))
     assert got[20].weights == pytest.approx(rows[4 * 20 + 10].mean(), abs=1e-3)
     assert np.mean([face.batch_size for face in got]) > 1.5
+
+
+async def test_frames_that_are_not_wanted_cost_no_call_and_come_empty_in_their_place(rooms, anna):
+    asked = []
+
+    def wanted(frame):
+        asked.append(frame)
+        return frame in range(20, 30) or frame == 58
+
+    got = await collect(frames(rooms.engine, anna, CHUNKS, wanted=wanted))
+    assert asked == list(range(60))
+    assert [face.index for face in got] == list(range(60))
+    assert [face.index for face in got if face.crop is not None] == [*range(20, 30), 58]
+    assert all(face.error is None for face in got)
+    assert rooms.engine.status().frames == 11
+    assert await collect(frames(rooms.engine, anna, CHUNKS[:5], wanted=lambda _: False)) == [
+        replace(face, crop=None, weights=None, batch_size=0, wait_s=0.0, run_s=0.0) for face in got[:5]
+    ]
+    assert rooms.engine.status().frames == 11
 
 
 async def test_chunks_may_come_late_and_one_by_one(rooms, anna):

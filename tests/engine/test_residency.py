@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.engine.stand_ins import SOON_S, engine_of, package
+from webrtc_avatar.engine import kinds
 from webrtc_avatar.engine import residency as residency_module
 from webrtc_avatar.engine.residency import Residency
 from webrtc_avatar.errors import AvatarInUse, EngineFailure, InvalidAvatar, ModelMemoryFull
@@ -228,3 +229,74 @@ def test_the_status_tells_queues_workers_and_models(tmp_path):
         assert 0 < tally.wait_p50_s <= tally.wait_p99_s < math.inf
         stream.close()
     assert not rooms.engine.status().running
+
+
+def test_an_unwanted_model_goes_at_once_with_its_memory(tmp_path):
+    with engine_of(("cpu", "cpu")) as rooms:
+        anna = package(tmp_path, "anna")
+        rooms.engine.unload(anna)
+        load(rooms, anna)
+        until(lambda: rooms.engine.status().memory_bytes == 2_000_000)
+        rooms.engine.unload(anna)
+        until(lambda: rooms.engine.status().memory_bytes == 0)
+        assert names(rooms) == []
+        with pytest.raises(EngineFailure, match="not loaded"):
+            rooms.engine.open(anna, print)
+        load(rooms, anna)
+        rooms.engine.open(anna, print).close()
+        assert names(rooms) == ["anna"]
+
+
+def test_an_unwanted_model_stays_for_frames_that_are_under_way_and_goes_with_its_last_stream(tmp_path):
+    with engine_of() as rooms:
+        anna = package(tmp_path, "anna")
+        model = load(rooms, anna)
+        faces = queue.Queue()
+        streams = [rooms.engine.submit(anna, range(20), faces.put) for _ in range(2)]
+        model.gate.clear()
+        rooms.engine.unload(anna)
+        model.gate.set()
+        assert {faces.get(timeout=SOON_S).error for _ in range(40)} == {None}
+        streams[0].close()
+        assert names(rooms) == ["anna"]
+        streams[1].close()
+        streams[1].close()
+        assert names(rooms) == []
+
+
+def test_who_asks_again_in_time_keeps_an_unwanted_model(tmp_path):
+    with engine_of() as rooms:
+        anna = package(tmp_path, "anna")
+        model = load(rooms, anna)
+        stream = rooms.engine.open(anna, print)
+        rooms.engine.unload(anna)
+        assert load(rooms, anna) is model
+        stream.close()
+        assert names(rooms) == ["anna"]
+
+
+def test_a_model_that_nobody_wants_when_it_has_loaded_goes(tmp_path):
+    with engine_of() as rooms:
+        anna = package(tmp_path, "anna")
+        future = rooms.engine.load(anna)
+        rooms.engine.unload(anna)
+        future.result(SOON_S)
+        until(lambda: names(rooms) == [])
+
+
+def test_a_company_learns_its_costs_together(tmp_path):
+    with engine_of() as rooms:
+        for name in ("anna", "bert"):
+            avatar = package(tmp_path, name)
+            make = rooms.make
+
+            def joined(avatar, runtime, make=make):
+                model = make(avatar, runtime)
+                model.company = "one ear"
+                model.render_for = lambda models, jobs: model.render(jobs)
+                return model
+
+            kinds.register("stand_in", joined)
+            load(rooms, avatar)
+        anna, bert = rooms.engine._residency.models()
+        assert anna.places[0].capacity is bert.places[0].capacity

@@ -8,6 +8,8 @@ import wave
 import av
 import pytest
 
+from tests.media.test_signing import make_signer, manifest
+from tests.watermark_parts import likeness
 from webrtc_avatar.render.command import render_app
 
 COMMAND = (sys.executable, "-m", "webrtc_avatar", "render")
@@ -84,3 +86,30 @@ def test_an_interrupted_film_leaves_no_half_file(tmp_path, number):
     assert "interrupted" in told
     assert "Traceback" not in told
     assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+
+def test_a_film_carries_the_watermark_that_is_asked_for(tmp_path, speech_wav):
+    film = tmp_path / "film.mp4"
+    done = run("--audio", speech_wav, "-o", film, "--duration", 1, "--watermark", "AI-generated")
+    assert done.returncode == 0, done.stderr
+    with av.open(str(film)) as container:
+        assert all(likeness(frame.to_ndarray(format="gray")) > 0.95 for frame in container.decode(video=0))
+        assert container.metadata["comment"].startswith("Synthetic media")
+    assert b"avatar iris" in film.read_bytes()
+    done = run("--audio", speech_wav, "-o", tmp_path / "other.mp4", "--watermark", "none.png")
+    assert done.returncode != 0
+    assert "'none.png' cannot be read" in done.stderr
+    assert not (tmp_path / "other.mp4").exists()
+
+
+def test_a_film_is_signed_where_a_certificate_is_set(tmp_path, speech_wav, monkeypatch):
+    signer = make_signer(tmp_path)
+    monkeypatch.setenv("WEBRTC_AVATAR_C2PA_CERTIFICATE", str(signer.certificate))
+    monkeypatch.setenv("WEBRTC_AVATAR_C2PA_KEY", str(signer.key))
+    done = run("--audio", speech_wav, "-o", tmp_path / "film.mp4", "--duration", 0.5)
+    assert done.returncode == 0, done.stderr
+    assert manifest(tmp_path / "film.mp4")["validation_state"] == "Valid"
+    monkeypatch.delenv("WEBRTC_AVATAR_C2PA_KEY")
+    done = run("--audio", speech_wav, "-o", tmp_path / "other.mp4", "--duration", 0.5)
+    assert done.returncode != 0
+    assert "c2pa_key is not set" in done.stderr

@@ -11,6 +11,7 @@ from webrtc_avatar.audio.decode import read
 from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.client.measure import STEP_S, audio_video_offset, level_dbfs
 from webrtc_avatar.client.mouth import chroma_planes, opening
+from webrtc_avatar.engine import bulk
 from webrtc_avatar.engine.engine import Engine
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import CannotWrite, UnreadableSound
@@ -242,3 +243,28 @@ def test_the_mouth_may_open_when_the_look_ahead_hears_the_voice(iris):
             shown.append(performance.draw(number - 2, chunks[number - 2], white)[248:408, 144:368].mean())
     assert np.ptp(shown[:3]) < 1
     assert shown[3] > shown[2] + 10
+
+
+async def test_a_face_that_rests_costs_no_model_call_and_speaks_as_if_it_had(iris, engine, talk):
+    sound = np.concatenate([np.zeros(20_000, np.float32), read(talk), np.zeros(20_000, np.float32)])
+    chunks = list(sound[: len(sound) // 640 * 640].reshape(-1, 640))
+    films, calls = [], []
+    for skips in (True, False):
+        performance = Performance(iris, SETTINGS, seed=3, frame_px=None, chunks_after=1)
+
+        async def heard(performance=performance):
+            for samples in chunks:
+                performance.hear(samples)
+                yield samples
+            performance.hear(np.zeros(640, np.float32))
+
+        before = engine.status().frames
+        wanted = performance.needs_face if skips else None
+        faces = [face async for face in bulk.frames(engine, iris, heard(), wanted=wanted)]
+        films.append([performance.draw(n, chunks[n], face) for n, face in enumerate(faces)])
+        calls.append(engine.status().frames - before)
+        assert performance.failed_frames == 0
+    assert calls[1] == len(chunks)
+    assert len(chunks) - 80 < calls[0] < len(chunks) - 60
+    # Batches of different sizes differ by a grey level.
+    assert max(int(np.abs(one.astype(int) - other).max()) for one, other in zip(*films, strict=True)) <= 2

@@ -3,10 +3,13 @@
 import asyncio
 import shutil
 
+import cv2
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.server.chunked_parts import Caller
 from tests.server.peer import Peer, read_speech
+from webrtc_avatar.audio.decode import read
 from webrtc_avatar.avatar.library import default_folders
 from webrtc_avatar.server.app import create_app
 from webrtc_avatar.server.signalling import LIVE
@@ -91,3 +94,22 @@ def second_avatar(tmp_path):
     manifest = copy / "avatar.toml"
     manifest.write_text(manifest.read_text().replace('name = "iris"', 'name = "juno"'))
     return copy.parent
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A face: the shipped avatar's own, as JPEG."""
+    plate = next(folder / "iris" / "plate_1024.webp" for folder in default_folders() if (folder / "iris").is_dir())
+    small = cv2.resize(cv2.imread(str(plate)), (512, 512), interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".jpg", small)[1].tobytes())
+
+
+@pytest.fixture(scope="session")
+def talk(speech_folder):
+    """Some seconds of a voice, float32 at 16 kHz."""
+    return read(speech_folder / "sense_and_sensibility_01_austen_64kb-0870.wav")
+
+
+@pytest.fixture
+def caller(server, photo):
+    return Caller(server, photo)

@@ -102,11 +102,11 @@ def frames_a_second(page: Page, *, seconds: float) -> Signal:
     return np.asarray(steps[:, 1] / steps[:, 0])
 
 
-def watch(page: Page, *, seconds: float) -> Notes:
-    """Watch a running session; `SCRIPT` must be among the page's initial scripts."""
-    wish = {"seconds": seconds, "box": list(MOUTH_BOX), "shrink": SHRINK}
+def watch(page: Page, *, seconds: float, box: tuple[int, int, int, int] = MOUTH_BOX) -> Notes:
+    """Watch a running session; `SCRIPT` must be among the page's initial scripts, `box` as large as `MOUTH_BOX`."""
+    wish = {"seconds": seconds, "box": list(box), "shrink": SHRINK}
     notes: dict[str, Any] = json.loads(page.evaluate("wish => watchFace(wish)", wish))
-    left, top, right, bottom = MOUTH_BOX
+    left, top, right, bottom = box
     shape = (-1, (bottom - top) // SHRINK, (right - left) // SHRINK, 3)
     return Notes(
         times_s=np.array([time_s for time_s, _ in notes["frames"]]),

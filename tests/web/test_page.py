@@ -128,7 +128,7 @@ def test_microphones_are_listed_and_can_be_changed_while_speaking(page: Page) ->
 
 def test_keyboard_alone_suffices(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Talk to Iris")
-    for name in ("avatar", "microphone", "go"):
+    for name in ("avatar", "microphone", "own-choose", "go"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

@@ -66,6 +66,30 @@ const WORDS = {
     title: "The server ended the session",
     text: "You need not do anything: this page joins again by itself.",
   },
+  no_face_found: {
+    title: "No face found in this photo",
+    text: "Choose one in which a face looks into the camera, well lit, uncovered, and not too small.",
+  },
+  face_turned_away: {
+    title: "The face is seen from the side",
+    text: "Choose a photo in which it looks into the camera.",
+  },
+  not_a_photo: {
+    title: "This file is no picture",
+    text: "This browser cannot read it. Choose a JPEG, PNG or WebP file.",
+  },
+  too_large: {
+    title: "The photo is too large",
+    text: "Choose a smaller one.",
+  },
+  portrait_unavailable: {
+    title: "This server cannot animate photos",
+    text: "What finds faces is not installed there: pip install 'webrtc-avatar[portrait]' on the server brings it.",
+  },
+  too_many_requests: {
+    title: "Too many photos in a short time",
+    text: "Wait a minute, and try again.",
+  },
   unknown_avatar: {
     title: "This avatar is not installed here",
     text: "Choose another one, and press Start.",

@@ -3,19 +3,27 @@
 import { AvatarSession } from "../sdk/avatar.js";
 import { requestJson } from "../sdk/signalling.js";
 import { describeFailure, findObstacle } from "./failures.js";
+import { KeepDialog } from "./keep_dialog.js";
 import { Microphone, MicrophoneError } from "./microphone.js";
+import { OwnFace } from "./own_face.js";
+import { PhotoDialog } from "./photo_dialog.js";
 import { followShape, keepScreenOn } from "./playback.js";
-import { element, View } from "./view.js";
+import { element, OWN, View } from "./view.js";
 import { VoiceStrip } from "./voice_strip.js";
 
 const CONFIG_RETRY_MS = 3_000;
 /** A microphone that is silent for so long after the start deserves a word. */
 const SILENT_MS = 10_000;
 const HEARD_LEVEL = 0.12;
+/** One's own face that is gone again so soon after it was sent is not sent once more. */
+const RENEWED_MS = 15_000;
 
 const view = new View();
 const microphone = new Microphone();
 const strip = new VoiceStrip(element("voice"), () => listen());
+const own = new OwnFace();
+const photoDialog = new PhotoDialog(own);
+const keepDialog = new KeepDialog(own);
 
 /** @type {AvatarSession | null} */
 let session = null;
@@ -23,21 +31,36 @@ let session = null;
 let turn = 0;
 let silentSinceMs = 0;
 let everHeard = false;
+let defaultAvatar = "";
+let renewedMs = -Infinity;
 let letScreenSleep = () => {};
 
 async function start() {
   const mine = ++turn;
   view.enter("asking");
+  let avatar;
   try {
     await microphone.open(view.microphone);
+    if (mine !== turn) return;
+    view.enter("connecting");
+    avatar = await chosenAvatar();
   } catch (error) {
     if (mine === turn) fail(error);
     return;
   }
+  if (mine !== turn) return;
   listenAnew();
   strip.start();
   letScreenSleep = keepScreenOn();
-  session = join();
+  session = join(avatar);
+}
+
+/** @returns {Promise<string | null>} what the server calls the chosen avatar; one's own face is on the server then */
+async function chosenAvatar() {
+  if (view.avatar !== OWN) return view.avatar;
+  const face = await own.ready();
+  view.offerOwn(face.name);
+  return face.name;
 }
 
 function stop() {
@@ -48,6 +71,17 @@ function stop() {
   strip.stop();
   letScreenSleep();
   view.enter("still");
+  if (own.release()) {
+    view.remark("photo", { title: "Your photo is gone from the server", text: "Start sends it again, until you close this page." });
+  }
+}
+
+/** Send one's own face again, which the server has lost, and join again. */
+function renew() {
+  own.lose();
+  renewedMs = performance.now();
+  stop();
+  start();
 }
 
 /** End in words. */
@@ -56,25 +90,28 @@ function fail(error) {
   view.warn(describeFailure(error));
 }
 
-function join() {
+function join(avatar) {
   const made = new AvatarSession();
   const on = (type, handle) => made.addEventListener(type, ({ detail }) => made === session && handle(detail));
   on("state", ({ state, error, retryInMs }) => {
     if (state === "connecting") view.enter("connecting");
     if (state === "connected") view.enter("live", { sessionId: made.sessionId });
     if (state === "waiting") view.enter("waiting", { words: describeFailure(error), retryInMs });
-    if (state === "failed") fail(error);
+    if (state !== "failed") return;
+    const lost = error.code === "unknown_avatar" && view.namedAvatar === OWN;
+    if (lost && performance.now() - renewedMs > RENEWED_MS) renew();
+    else fail(error);
   });
   on("media", ({ stream }) => view.show(stream));
   on("mood", ({ mood }) => view.feel(mood));
   on("figures", () => view.count(made.stats));
-  on("avatar", ({ name }) => view.name(name));
+  on("avatar", ({ name }) => view.name(own.isShownAs(name) ? OWN : name));
   on("refused", (error) => {
     view.name(view.namedAvatar);
     view.warn(describeFailure(error));
   });
   // Every outcome also comes as a `state`, which is where it is shown. The events need `session`, hence a task of its own.
-  queueMicrotask(() => made.connect({ avatar: view.avatar, microphoneStream: microphone.stream }).catch(() => {}));
+  queueMicrotask(() => made.connect({ avatar, microphoneStream: microphone.stream }).catch(() => {}));
   return made;
 }
 
@@ -136,7 +173,11 @@ async function load() {
   for (;;) {
     try {
       const config = await requestJson("api/config");
-      view.offerAvatars(config.avatars, config.default_avatar, new URLSearchParams(location.search).get("avatar"));
+      defaultAvatar = config.default_avatar;
+      view.offerAvatars(config.avatars, defaultAvatar, new URLSearchParams(location.search).get("avatar"));
+      photoDialog.offered = Boolean(config.faces);
+      if (config.faces) view.offerPhoto();
+      keepDialog.offerSaving(Boolean(config.faces?.save));
       return;
     } catch (error) {
       if (!obstacle) view.remark("server", describeFailure(error));
@@ -146,9 +187,49 @@ async function load() {
   }
 }
 
+/** @param {import("../sdk/faces.js").Face} face that was just made */
+function showOwn(face) {
+  view.offerOwn(face.name);
+  view.name(OWN);
+  session?.setAvatar(face.name);
+  if (face.warnings.length) view.remark("photo", { title: "About your photo", text: face.warnings.map(sentence).join(" ") });
+  else view.calm("photo");
+}
+
+function sentence(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+}
+
+function removeOwn() {
+  session?.setAvatar(defaultAvatar);
+  own.forget();
+  if (view.namedAvatar === OWN) view.name(defaultAvatar);
+  view.offerOwn(null);
+  element("own-choose").focus();
+}
+
+async function changeAvatar(name) {
+  if (name !== OWN) {
+    session?.setAvatar(name);
+    return;
+  }
+  try {
+    const face = await chosenAvatar();
+    if (view.avatar !== OWN) return;
+    if (session) session.setAvatar(face);
+    else view.name(OWN);
+  } catch (error) {
+    view.name(view.namedAvatar === OWN ? defaultAvatar : view.namedAvatar);
+    view.remark("photo", describeFailure(error));
+  }
+}
+
 followShape(element("face"));
 view.onGo = () => (view.phase === "still" ? start() : stop());
-view.onAvatar = (name) => session?.setAvatar(name);
+view.onAvatar = changeAvatar;
+photoDialog.onFace = showOwn;
+keepDialog.onSaved = (avatar) => view.addAvatar(avatar);
+element("own-remove").addEventListener("click", removeOwn);
 view.onMicrophone = changeMicrophone;
 view.onMicrophoneSwitch = (on) => {
   microphone.muted = !on;
@@ -156,7 +237,10 @@ view.onMicrophoneSwitch = (on) => {
 microphone.addEventListener("devices", devicesChanged);
 microphone.addEventListener("unplugged", microphoneUnplugged);
 // A page that the browser kept and brings back has lost its session: it starts afresh.
-addEventListener("pagehide", () => session && stop());
+addEventListener("pagehide", () => {
+  if (session) stop();
+  else own.release();
+});
 
 const obstacle = findObstacle();
 if (obstacle) view.block(describeFailure(obstacle));

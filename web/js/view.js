@@ -2,6 +2,9 @@
 
 const COUNTDOWN_STEP_MS = 250;
 
+/** The value of the choice "Your photo"; no avatar can be called so. */
+export const OWN = ":own";
+
 /** @typedef {"still" | "asking" | "connecting" | "live" | "waiting"} Phase */
 
 const STATUS = {
@@ -39,6 +42,7 @@ export class View {
   #countdown = 0;
   #retrying = false;
   #named = null;
+  #ownPoster = "";
 
   constructor() {
     element("form").addEventListener("submit", (event) => {
@@ -166,12 +170,34 @@ export class View {
     if (select.selectedIndex < 0) select.selectedIndex = 0;
   }
 
+  /** Add an avatar to the choice. */
+  addAvatar({ name, title }) {
+    if (!this.#titles.has(name)) element("avatar").append(new Option(title, name));
+    this.#titles.set(name, title);
+  }
+
+  /** Let a photo be used. */
+  offerPhoto() {
+    element("own").hidden = false;
+  }
+
+  /** @param {string | null} face the name of one's own face, which is among the choices then; null: there is none */
+  offerOwn(face) {
+    const option = element("avatar").querySelector(`option[value="${OWN}"]`);
+    if (face === null) option?.remove();
+    else if (!option) element("avatar").prepend(new Option("Your photo", OWN));
+    this.#titles.set(OWN, "your photo");
+    this.#ownPoster = face === null ? "" : posterOf(face);
+    for (const id of ["own-keep", "own-remove", "own-hint"]) element(id).hidden = face === null;
+    element("own-choose-text").textContent = face === null ? "Use my photo" : "Another photo";
+  }
+
   /** Show whose face it is. */
   name(name) {
     this.#named = name;
     element("avatar").value = name;
     element("title").textContent = this.#titles.get(name) ?? name;
-    element("poster").src = `api/avatars/${encodeURIComponent(name)}/poster`;
+    element("poster").src = name === OWN ? this.#ownPoster : posterOf(name);
   }
 
   #announce({ title, text }, { calm, retryInMs }) {
@@ -203,6 +229,10 @@ export class View {
     element("notice-title").textContent = "";
     element("notice-text").textContent = "";
   }
+}
+
+function posterOf(name) {
+  return `api/avatars/${encodeURIComponent(name)}/poster`;
 }
 
 function figure(value, digits, unit = "") {

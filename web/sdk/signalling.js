@@ -34,10 +34,12 @@ export class AvatarError extends Error {
  * Fetch, or throw an AvatarError.
  *
  * @param {URL | string} url
- * @param {{method?: string, json?: unknown, sdp?: string, keepalive?: boolean}} [what]
+ * @param {{method?: string, json?: unknown, sdp?: string, form?: FormData, keepalive?: boolean, signal?: AbortSignal, timeoutMs?: number}} [what]
  * @returns {Promise<Response>} a response with a 2xx status
+ * @throws {AvatarError} and the signal's reason where it was given up
  */
-export async function request(url, { method = "GET", json, sdp, keepalive = false } = {}) {
+export async function request(url, { method = "GET", json, sdp, form, keepalive = false, signal, timeoutMs = REQUEST_TIMEOUT_MS } = {}) {
+  signal?.throwIfAborted();
   const headers = {};
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (sdp !== undefined) headers["Content-Type"] = "application/sdp";
@@ -47,11 +49,12 @@ export async function request(url, { method = "GET", json, sdp, keepalive = fals
       method,
       headers,
       keepalive,
-      body: sdp ?? (json === undefined ? undefined : JSON.stringify(json)),
+      body: sdp ?? form ?? (json === undefined ? undefined : JSON.stringify(json)),
       cache: "no-store",
-      signal: keepalive ? undefined : AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: keepalive ? undefined : AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
     });
   } catch (cause) {
+    signal?.throwIfAborted();
     throw new AvatarError("unreachable", "The server does not answer. Check that it is running and reachable.", { cause });
   }
   if (response.ok) return response;
@@ -72,7 +75,7 @@ export async function requestJson(url, what) {
 }
 
 /** Translate a response with an error status. */
-async function refusal(response) {
+export async function refusal(response) {
   const { status } = response;
   const retryAfterS = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   const facts = { status, retryAfterS: Number.isFinite(retryAfterS) ? retryAfterS : null };

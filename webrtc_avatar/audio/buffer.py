@@ -94,6 +94,11 @@ class AudioChunkBuffer:
             return self._pending
 
     @property
+    def max_pending_s(self) -> float:
+        """So much sound may wait, in seconds."""
+        return self._most_samples / SAMPLE_RATE_HZ
+
+    @property
     def is_finished(self) -> bool:
         """Whether the sound has ended."""
         return self._finished

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -31,6 +31,14 @@ _PIECE_SAMPLES = 48_000
 _RATES_HZ = range(1_000, 768_001)
 
 
+class Readable(Protocol):
+    """What FFmpeg can read: an open file, or a stream that nobody can wind back."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most `size`; nothing at the end."""
+        ...
+
+
 class SoundFile:
     """The first sound stream of a file. A context manager; for one thread at a time.
 
@@ -38,6 +46,7 @@ class SoundFile:
         source: a path, or a binary file that is open for reading.
         start_s: skip so much of it.
         duration_s: take at most so much; none: all.
+        kind: FFmpeg's name of its format; none: it is found out, for which the beginning is read twice.
 
     Attributes:
         rate_hz: of its pieces.
@@ -48,17 +57,26 @@ class SoundFile:
         UnreadableSound: there is no such file, or no sound in it that FFmpeg can decode.
     """
 
-    def __init__(self, source: Path | str | BinaryIO, *, start_s: float = 0.0, duration_s: float | None = None) -> None:
+    def __init__(
+        self,
+        source: Path | str | Readable,
+        *,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        kind: str | None = None,
+    ) -> None:
         self._name = str(getattr(source, "name", "the sound")) if hasattr(source, "read") else str(source)
         if start_s < 0 or (duration_s is not None and duration_s <= 0):
             raise UnreadableSound(
                 f"{self._name} cannot be read from {start_s:g} s for {duration_s} s; the start is 0 or more, "
                 "the duration above 0"
             )
-        self._container = self._open(source)
+        self._container = self._open(source, kind)
         try:
             self._stream = self._container.streams.audio[0]
             codec = self._stream.codec_context
+            if codec is None:
+                raise UnreadableSound(f"{self._name} holds sound of a codec that FFmpeg does not know; {_READABLE}")
             self.rate_hz, self.channels = int(codec.sample_rate or 0), min(int(codec.channels or 0), _MOST_CHANNELS)
             if self.rate_hz not in _RATES_HZ or not self.channels:
                 raise UnreadableSound(
@@ -112,7 +130,7 @@ class SoundFile:
                 "choose an earlier start"
             )
 
-    def _open(self, source: Path | str | BinaryIO) -> av.container.InputContainer:
+    def _open(self, source: Path | str | Readable, kind: str | None) -> av.container.InputContainer:
         if isinstance(source, Path | str) and (not Path(source).exists() or Path(source).is_dir()):
             raise UnreadableSound(f"{source} is not a file; {_READABLE}")
         # With the protocol's name no file's name is taken for another protocol's.
@@ -121,7 +139,9 @@ class SoundFile:
         # Playlists name other files and addresses; what was sent to a server may open none.
         options = {} if on_disk else {"protocol_whitelist": "none"}
         try:
-            container: av.container.InputContainer = av.open(opened, "r", metadata_errors="replace", options=options)
+            container: av.container.InputContainer = av.open(
+                opened, "r", format=kind, metadata_errors="replace", options=options
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise UnreadableSound(f"{self._name} cannot be read ({_reason(error)}); {_READABLE}") from error
         if not container.streams.audio:

@@ -20,10 +20,13 @@ MEL_WINDOW = 64
 MEL_ROWS_BEFORE = MEL_WINDOW - MEL_ROWS_PER_CHUNK + 1
 """Rows of the first chunk's window that lie before the start."""
 
+MEL_REACH_SAMPLES = 200
+"""Samples on either side of a row's centre that it hears."""
+
 MelRows = npt.NDArray[np.float32]
 
-_WINDOW_SAMPLES = 400
-_HALF_SAMPLES = _WINDOW_SAMPLES // 2
+_HALF_SAMPLES = MEL_REACH_SAMPLES
+_WINDOW_SAMPLES = 2 * _HALF_SAMPLES
 _FFT_SAMPLES = 512
 _LOWEST_HZ, _HIGHEST_HZ = 50, 7600
 _FLOOR = np.float32(1e-6)

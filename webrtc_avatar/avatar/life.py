@@ -131,12 +131,13 @@ class Life:
             eased.step(ticks, angle) for eased, angle in zip(self._held, style.pose, strict=True)
         )
         pitch, yaw, roll = within_reach(
-            held_pitch + alone.pitch + nod_pitch + _LEAN_DEG * attention,
-            held_yaw + alone.yaw + nod_yaw,
-            held_roll + alone.roll + self._tilt_deg * attention,
+            held_pitch + style.motion * (alone.pitch + nod_pitch + _LEAN_DEG * attention),
+            held_yaw + style.motion * (alone.yaw + nod_yaw),
+            held_roll + style.motion * (alone.roll + self._tilt_deg * attention),
         )
         smile = self._smiling(ticks, tick, cue.speaking, listening)
         brow = max(self._raise_brows(ticks, tick, cue), _BROW_LISTENING * attention)
+        brow = min(style.motion * max(brow, alone.look.brow_raise), 1.0)
         look = self._look(tick, style, alone.look, brow)
         return Pose(yaw, pitch, roll, alone.breath, look, smile)
 
@@ -189,7 +190,7 @@ class Life:
             gaze=self._gaze,
             came_from=self._came_from,
             arrived=min((tick - self._left_tick + 1) / SACCADE_TICKS, 1.0),
-            brow_raise=max(brow_raise, alone.brow_raise),
+            brow_raise=brow_raise,
             squint=alone.squint,
         )
 

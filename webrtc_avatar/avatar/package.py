@@ -37,6 +37,9 @@ class ModelSpec:
         visemes: names of the viseme classes, in the ear's order.
         crop_size: (width, height) of the mouth's crop in pixels: the size of the mouth's box.
         strength: how far the mouth moves from rest, 1 as the ear says; packages do not store it.
+        evaluations: of the ear for each frame, see `engine.refinement`; 1 for live work; packages do not store it.
+        stays_here: no other machine holds the package, so its frames are made in this process, wherever others are; packages
+            do not store it.
     """
 
     kind: str
@@ -48,6 +51,8 @@ class ModelSpec:
     visemes: tuple[str, ...]
     crop_size: tuple[int, int]
     strength: float = 1.0
+    evaluations: int = 1
+    stays_here: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

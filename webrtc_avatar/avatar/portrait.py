@@ -174,7 +174,7 @@ def _snapped(value: float) -> int:
 def _fill(folder: Path, plate: Plate, options: PortraitOptions, ear: Avatar) -> None:
     mouth, eyes = boxes(plate)
     left, top, right, bottom = mouth
-    art = mouth_art(plate.still, plate.lips, mouth)
+    art = mouth_art(plate, mouth)
     np.savez_compressed(folder / "mouth.npz", **art.arrays())  # type: ignore[arg-type]
     painter = MouthPainter(art, np.ascontiguousarray(plate.fine[2 * top : 2 * bottom, 2 * left : 2 * right]))
     smile = np.zeros(len(WEIGHTS), np.float32)

@@ -30,6 +30,9 @@ _GAZE = (0.11, 0.055)
 _LOWER_LID = 0.17
 """Half eyes that the lower lid's edge is below its landmarks, so that nothing of the eye shows when lids have closed."""
 
+_RIM = 0.1
+"""The same at the eye's corners."""
+
 _WIDER = 1.1
 """The eye's corners are beyond their landmarks."""
 
@@ -105,7 +108,7 @@ class _Eye:
 
         arch = np.maximum(1 - self.x**2, 0)
         self._upper = curve(upper)
-        self._lower = curve(lower) + _LOWER_LID * arch
+        self._lower = curve(lower) + _LOWER_LID * arch + _RIM
         self._height = float((lower[4] - upper[4]) @ self._down) / self._half
         middle = (upper[4] + lower[4]) / 2
         self._iris = ((middle - centre) @ self._across / self._half, (middle - centre) @ self._down / self._half)

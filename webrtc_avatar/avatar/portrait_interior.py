@@ -7,6 +7,8 @@ import numpy as np
 
 from webrtc_avatar.avatar.portrait_lips import Floats, Lips, Picture, basis, grid
 from webrtc_avatar.avatar.portrait_mouth import STEP_PX, MouthArt
+from webrtc_avatar.avatar.portrait_plate import Plate
+from webrtc_avatar.avatar.portrait_teeth import seen_teeth
 
 Box = tuple[int, int, int, int]
 
@@ -24,26 +26,32 @@ _GAPS = (0.0, 0.17, 0.31, 0.43, 0.53)
 _OVERSAMPLED = 3
 
 
-def mouth_art(plate: Picture, lips: Lips, box: Box) -> MouthArt:
+def mouth_art(plate: Plate, box: Box) -> MouthArt:
     """Return what a mouth is drawn with.
 
     Args:
-        plate: uint8 (height, width, 3) BGR with closed lips.
-        lips: the mouth in it.
-        box: left, top, right, bottom of the mouth's box in pixels.
+        plate: the photo made ready.
+        box: left, top, right, bottom of the mouth's box in pixels of its `still`.
     """
+    lips = plate.lips
     left, top, right, bottom = box
     fine = grid((2 * left, 2 * top, 2 * right, 2 * bottom), 1) / 2 - np.float32(0.25)
     _, _, depth = lips.coordinates(fine)
     above = np.rint(255 * np.clip(0.5 - depth * lips.half_px / 1.5, 0, 1)).astype(np.uint8)
     inner = _inner(lips, box)
-    skin = _skin(plate, lips)
-    layers = _layers(lips, (left + inner[0], top + inner[1], left + inner[2], top + inner[3]), _light(skin))
+    skin = _skin(plate.still, lips)
+    place = (left + inner[0], top + inner[1], left + inner[2], top + inner[3])
+    light = _light(skin)
+    seen = seen_teeth(plate, place)
+    teeth = light if seen is None else np.asarray(seen.colour / np.array(_TEETH), np.float32)
+    layers = _layers(lips, place, light, teeth)
     colour = min(float(np.ptp(skin)) / (_PLAIN_SPREAD * max(float(skin.max()), 1.0)), 1.0)
     for layer in layers.values():
         # A photo without colours has a tongue without them.
         grey = layer[..., :3] @ np.array(_LUMA, np.float32)
         layer[..., :3] = np.rint(grey[..., None] + colour * (layer[..., :3] - grey[..., None]))
+    if seen is not None:
+        layers["upper_teeth"] = seen.over(layers["upper_teeth"])
     return MouthArt(
         fields=basis(lips, box, STEP_PX).astype(np.float16),
         above=above,
@@ -82,7 +90,7 @@ def _light(skin: Floats) -> Floats:
     return np.asarray(np.clip(luma / _SKIN_LUMA, 0.3, 1.15) * tint, np.float32)
 
 
-def _layers(lips: Lips, box: Box, light: Floats) -> dict[str, Picture]:
+def _layers(lips: Lips, box: Box, light: Floats, teeth: Floats) -> dict[str, Picture]:
     left, top, right, bottom = box
     size = (right - left, bottom - top)
     points = grid((0, 0, size[0] * _OVERSAMPLED, size[1] * _OVERSAMPLED), 1)
@@ -94,8 +102,8 @@ def _layers(lips: Lips, box: Box, light: Floats) -> dict[str, Picture]:
     cavity = ((1.2 - 0.65 * deep) * (1 - 0.6 * sides))[..., None] * np.array(_DARK)
     return {
         "cavity": _picture(cavity * light, None, size),
-        "upper_teeth": _teeth(u, y - 0.035, light, size, shade=1.08),
-        "lower_teeth": _teeth(u / 0.9, 0.02 - y, light, size, shade=0.75),
+        "upper_teeth": _teeth(u, y - 0.035, teeth, size, shade=1.08),
+        "lower_teeth": _teeth(u / 0.9, 0.02 - y, teeth, size, shade=0.75),
         "tongue": _tongue(u, y + 0.04, light, size),
     }
 

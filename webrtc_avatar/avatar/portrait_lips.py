@@ -22,6 +22,12 @@ INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 _OUTER_UPPER, _OUTER_LOWER = 0, 17
 _NOSE_BASE, _CHIN = 2, 152
 _CORNERS = (61, 291)
+_EYE_OUTERS = (33, 263)
+
+_RELAXED_SHARE = 0.63
+"""A relaxed mouth's width over the distance of the eyes' outer corners; a broad smile's is 0.75."""
+
+_MOST_BROAD = 1.35
 
 JAW_DROP = 0.8
 """Half mouths that the lower lip sinks at jawOpen 1."""
@@ -51,6 +57,7 @@ class Lips:
         lower: of the lower lip.
         nose: from the line to the nose's base, in half mouths.
         chin: from the line to the chin's tip, in half mouths.
+        broad: the mouth's width over that of a relaxed one, 1 to 1.35: a smile, which opening or rounding lips give up.
     """
 
     centre: Floats
@@ -63,6 +70,7 @@ class Lips:
     lower: float
     nose: float
     chin: float
+    broad: float
 
     def coordinates(self, points: Floats) -> tuple[Floats, Floats, Floats]:
         """Return u, half mouths below `centre`, and depth below the line of points (..., 2) in pixels."""
@@ -119,8 +127,30 @@ def measure(landmarks: Floats, *, upper_share: float = 0.45) -> tuple[Lips, Floa
         lower=max(height(_OUTER_LOWER) - float(bottom[20]), 0.12),
         nose=max(middle - height(_NOSE_BASE), 0.35),
         chin=max(height(_CHIN) - middle, 0.8),
+        broad=min(max(2 * half_px / (_RELAXED_SHARE * _eyes_px(points)), 1.0), _MOST_BROAD),
     )  # fmt: skip
     return lips, np.stack([places, top], -1).astype(np.float32), np.stack([places, bottom], -1).astype(np.float32)
+
+
+def widened(above: Floats, below: Floats) -> tuple[Floats, Floats]:
+    """Return the inner edges of an open mouth moved outward, since the landmarks leave some of the interior outside.
+
+    Args:
+        above: float32 (n, 2): u and half mouths below the centre, of the upper lip.
+        below: of the lower lip.
+    """
+    u = np.abs(above[:, 0])
+    inside = np.clip((1.02 - u) / 0.06, 0, 1) * _rise(float((below - above)[:, 1].max()), 0.1, 0.22)
+    corner = _rise(u, 0.35, 0.8)
+    moved = above.copy(), below.copy()
+    moved[0][:, 1] -= inside * (0.02 + 0.06 * corner)
+    moved[1][:, 1] += inside * (0.05 - 0.02 * corner)
+    return moved
+
+
+def _eyes_px(points: Floats) -> float:
+    left, right = points[list(_EYE_OUTERS)]
+    return max(float(np.linalg.norm(right - left)), 1.0)
 
 
 def grid(box: tuple[int, int, int, int], step: int) -> Floats:
@@ -151,7 +181,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
     rim = _rim(points, box)
     up, down = np.maximum(-depth, 0), np.maximum(depth, 0)
     between = np.maximum(1 - (u / _PARTING) ** 2, 0)
-    part, round_part = between**0.6, between**0.45
+    part, round_part, jaw_part = between**0.6, between**0.5, between**0.8
     middle = np.exp(-((u / 0.75) ** 2)) * np.sqrt(between)
     side = np.exp(-((np.maximum(np.abs(u) - 1.0, 0) / 0.75) ** 2))
     near = np.exp(-((depth / 0.85) ** 2))
@@ -162,18 +192,32 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
 
     jaw = _rise(depth, -1.0 * lips.nose, 0.6 * lips.chin) * _fade(down, lips.chin, 1.9 * lips.chin) * 0.8
     jaw *= np.exp(-((np.maximum(np.abs(u) - 0.9, 0) / 0.9) ** 2))
+    # Lips that part give up what the photo's smile bends and widens.
+    relaxed = _straightening(lips, u) * near * side
+    narrow = 1 - 1 / lips.broad
     moves: dict[str, tuple[Floats, Floats]] = {
         "jawOpen": (
-            _vector(lips, -0.14 * sides, JAW_DROP * jaw * (1 - 0.95 * part * up_fade)),
-            _vector(lips, -0.14 * sides, JAW_DROP * (jaw + (1 - jaw) * part * _fade(down, 0.3, lips.chin))),
+            _vector(lips, (-0.22 - 1.3 * narrow) * sides, JAW_DROP * jaw * (1 - 0.95 * part * up_fade) + 1.2 * relaxed),
+            _vector(
+                lips, (-0.22 - 1.3 * narrow) * sides,
+                JAW_DROP * (jaw + (1 - jaw) * jaw_part * _fade(down, 0.3, lips.chin)) + 1.2 * relaxed,
+            ),
         ),
-        "pucker": _both(lips, -0.34 * sides, -0.10 * middle * upper_edge + 0.02 * part, 0.04 * middle * lower_edge - 0.02 * part),
+        "pucker": _both(
+            lips, (-0.34 - 0.2 * narrow) * sides,
+            -0.10 * middle * upper_edge + 0.02 * part + 0.5 * relaxed,
+            0.04 * middle * lower_edge - 0.02 * part + 0.5 * relaxed,
+        ),
         "funnel": _both(
             lips, -0.14 * sides,
-            -0.10 * part * up_fade - 0.07 * middle * upper_edge,
-            0.13 * part * down_fade + 0.08 * middle * lower_edge,
+            -0.10 * part * up_fade - 0.07 * middle * upper_edge + 0.3 * relaxed,
+            0.13 * part * down_fade + 0.08 * middle * lower_edge + 0.3 * relaxed,
         ),
-        "round": _both(lips, -0.18 * sides, -0.13 * round_part * up_fade, 0.02 * round_part * down_fade),
+        "round": _both(
+            lips, (-0.18 - 0.2 * narrow) * sides,
+            -0.13 * round_part * up_fade + 0.4 * relaxed,
+            0.02 * round_part * down_fade + 0.4 * relaxed,
+        ),
         "stretch": _both(lips, 0.13 * sides, 0.03 * side * near, 0.03 * side * near),
         "smile": _both(
             lips, 0.13 * sides,
@@ -191,6 +235,13 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
     }  # fmt: skip
     fields = np.stack([np.stack([moves[name][layer] for name in WEIGHTS]) for layer in (0, 1)])
     return np.asarray(fields * rim[..., None], np.float32)
+
+
+def _straightening(lips: Lips, u: Floats) -> Floats:
+    """Return how far down, in half mouths, points on the lips' line move for it to be straight: corners down, the middle up."""
+    places, heights = lips.line[:, 0], lips.line[:, 1]
+    soft = np.convolve(np.pad(heights, 4, mode="edge"), np.ones(9) / 9, "valid")
+    return np.asarray(np.interp(u, places, float(soft.mean()) - soft), np.float32)
 
 
 def darkest_line(luma: Picture, lips: Lips, scale: float) -> Lips:
@@ -237,7 +288,7 @@ def _vector(lips: Lips, x: Floats, y: Floats) -> Floats:
     return np.asarray(lips.half_px * (x[..., None] * lips.across + y[..., None] * down), np.float32)
 
 
-def _rise(value: Floats, start: float, end: float) -> Floats:
+def _rise(value: Floats | float, start: float, end: float) -> Floats:
     t = np.clip((value - start) / (end - start), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 

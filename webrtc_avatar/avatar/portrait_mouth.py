@@ -61,6 +61,9 @@ class MouthPainter:
     Args:
         art: of the mouth.
         fine: uint8 (2 * height, 2 * width, 3) BGR: the box cut from the plate of twice the size.
+
+    Attributes:
+        memory_bytes: what it holds.
     """
 
     def __init__(self, art: MouthArt, fine: Picture) -> None:
@@ -73,6 +76,8 @@ class MouthPainter:
         x = (np.arange(self._size[0], dtype=np.float32) + 0.5) * 2 - 0.5
         y = (np.arange(self._size[1], dtype=np.float32) + 0.5) * 2 - 0.5
         self._identity = np.stack(np.meshgrid(x, y), -1)
+        held: list[npt.NDArray[Any]] = [self._fields, self._upper, self._lower, self._identity, *art.arrays().values()]
+        self.memory_bytes = sum(array.nbytes for array in held)
 
     def draw(self, weights: Floats) -> Picture:
         """Return the mouth's box as BGR uint8 (height, width, 3) at weights float32 (12,)."""

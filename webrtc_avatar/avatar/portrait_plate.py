@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from webrtc_avatar.avatar.portrait_lips import Floats, Lips, Picture, closing, darkest_line, grid, measure
+from webrtc_avatar.avatar.portrait_lips import Floats, Lips, Picture, closing, darkest_line, grid, measure, widened
 
 FRAME_PX = 512
 FACE_SHARE = 0.42
@@ -35,6 +35,8 @@ class Plate:
         landmarks: float32 (468, 3) in pixels of `still`, as the photo had them.
         lips: the closed mouth in pixels of `still`.
         was_open: the photo shows an open mouth, which was closed.
+        opened: uint8 (512, 512, 3) BGR: `still` with the mouth as the photo shows it; none where it is closed there.
+        edges: of that mouth, the upper and the lower lip's inner edges, as `measure` gives them.
     """
 
     fine: Picture
@@ -42,6 +44,8 @@ class Plate:
     landmarks: Floats
     lips: Lips
     was_open: bool
+    opened: Picture | None
+    edges: tuple[Floats, Floats]
 
 
 def make_plate(photo: Picture, landmarks: Floats) -> Plate:
@@ -65,15 +69,20 @@ def make_plate(photo: Picture, landmarks: Floats) -> Plate:
     moved[:, 2] *= scale
     lips, above, below = measure(moved)
     was_open = lips.gap > _OPEN_GAP
+    opened = None
     if was_open:
-        fine = _closed(fine, lips, above, below)
+        opened = _halved(fine)
+        fine = _closed(fine, lips, *widened(above, below))
     moved[:, :2] = (moved[:, :2] + 0.5) / 2 - 0.5
     moved[:, 2] /= 2
     lips = measure(moved)[0]
-    still = np.asarray(cv2.resize(fine, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA), np.uint8)
     if not was_open:
         lips = darkest_line(np.asarray(cv2.cvtColor(fine, cv2.COLOR_BGR2GRAY), np.uint8), lips, 2.0)
-    return Plate(fine, still, moved.astype(np.float32), lips, was_open)
+    return Plate(fine, _halved(fine), moved.astype(np.float32), lips, was_open, opened, (above, below))
+
+
+def _halved(fine: Picture) -> Picture:
+    return np.asarray(cv2.resize(fine, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _place(width: int, height: int, landmarks: Floats) -> Floats:
@@ -124,5 +133,5 @@ def _closed(fine: Picture, lips: Lips, above: Floats, below: Floats) -> Picture:
     joined = np.asarray(cv2.blendLinear(*pictures, *(cover + np.float32(1e-3) for cover in covers)), np.uint8)
     # A faint shadow where the lips meet, as closed lips have.
     line = np.interp(u, lips.line[:, 0], lips.line[:, 1])
-    crease = 0.28 * np.exp(-(((y - line) / 0.022) ** 2)) * np.clip((1.02 - np.abs(u)) / 0.06, 0, 1)
+    crease = 0.24 * np.exp(-(((y - line) / 0.028) ** 2)) * np.clip((1.02 - np.abs(u)) / 0.06, 0, 1)
     return np.asarray(np.clip(joined * (1 - crease[..., None]), 0, 255), np.uint8)

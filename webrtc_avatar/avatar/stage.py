@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
-from weakref import WeakKeyDictionary
+from typing import Any
+from weakref import WeakKeyDictionary, WeakMethod
 
 import cv2
 import numpy as np
@@ -42,8 +43,9 @@ class Stage:
         self._pictures = [self._on_plate(crop.image, self.eye_box, avatar.eye_feather_px) for crop in self._crops]
         self._brow_box, self._brow_feather, self._brows = self._raised(avatar)
         self._smiles = self._smiling(avatar)
-        self._eyes = lru_cache(maxsize=128)(self._compose_eyes)
-        self._nearest = lru_cache(maxsize=512)(self._find_nearest)
+        # Without circles, so that a stage goes with its avatar.
+        self._eyes: Callable[..., Picture] = lru_cache(maxsize=128)(_weakly(self._compose_eyes))
+        self._nearest: Callable[..., int] = lru_cache(maxsize=512)(_weakly(self._find_nearest))
 
     def eyes(self, look: Look) -> Picture:
         """Return the eyes with their surroundings as I420, ready to be copied to `eye_box`; not to be written to."""
@@ -139,6 +141,18 @@ def _bracket(levels: Sequence[float], value: float) -> tuple[float, float, float
 
 def _detail(plate: Picture, fine: Picture | None) -> Detail | None:
     return None if fine is None else Detail.between(planes(plate).y, planes(i420(fine)).y)
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls a method of an object that is there, since its caller holds it, and does not hold it itself."""
+    held = WeakMethod(method)
+
+    def call(*arguments: Any) -> Any:
+        found = held()
+        assert found is not None
+        return found(*arguments)
+
+    return call
 
 
 _stages: WeakKeyDictionary[Avatar, Stage] = WeakKeyDictionary()

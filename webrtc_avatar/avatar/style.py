@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from webrtc_avatar.errors import InvalidRequest
 
 POSE_LIMITS_DEG = (4.0, 3.5, 5.0)
 """Pitch, yaw and roll of a style are clamped to these either way."""
+
+MOST_MOTION = 3.0
 
 _FREE_DEG = (4.2, 3.6, 4.6)
 _BEYOND = 0.25
@@ -29,11 +31,13 @@ class Style:
         pose: pitch (down), yaw and roll (to the right, as seen in the picture) in degrees.
         gaze: x (right, as seen in the picture) and y (up), -1..1.
         alive: false for a still head and open eyes: only the mouth moves.
+        motion: how far sway, nods and brows go around the way that the face is held, 0 to 3; 1 is plain.
     """
 
     pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gaze: tuple[float, float] = (0.0, 0.0)
     alive: bool = True
+    motion: float = 1.0
 
     def __post_init__(self) -> None:
         pitch, yaw, roll = (
@@ -42,6 +46,7 @@ class Style:
         x, y = (min(max(share, -1.0), 1.0) for share in self.gaze)
         object.__setattr__(self, "pose", (pitch, yaw, roll))
         object.__setattr__(self, "gaze", (x, y))
+        object.__setattr__(self, "motion", min(max(self.motion, 0.0), MOST_MOTION))
 
     def to_json(self) -> dict[str, list[float]]:
         """Return the fields of requests and messages, as they are in force."""
@@ -74,7 +79,7 @@ def read_style(fields: Mapping[str, Any], base: Style) -> Style:
     if fields.get("gaze_style") is not None:
         x, y = _numbers(fields["gaze_style"], "gaze_style", "[x, y], each from -1 to 1", 2)
         gaze = (x, y)
-    return Style(pose=pose, gaze=gaze, alive=base.alive)
+    return replace(base, pose=pose, gaze=gaze)
 
 
 def _numbers(value: object, name: str, expected: str, count: int) -> tuple[float, ...]:

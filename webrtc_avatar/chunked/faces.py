@@ -42,38 +42,47 @@ class Faces:
         folder: of their packages; must exist.
         ear: returns the drawn avatar that lends its ear.
         most_pixels: of a picture.
+        on_gone: told of each face that nobody uses any more, such as `AnyEngine.unload`; None: nobody is.
     """
 
-    def __init__(self, folder: Path, ear: Callable[[], Avatar], *, most_pixels: int) -> None:
-        self._folder, self._ear, self._most_pixels = folder, ear, most_pixels
+    def __init__(
+        self,
+        folder: Path,
+        ear: Callable[[], Avatar],
+        *,
+        most_pixels: int,
+        on_gone: Callable[[Avatar], None] | None = None,
+    ) -> None:
+        self._folder, self._ear, self._most_pixels, self._on_gone = folder, ear, most_pixels, on_gone
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
-    def take(self, image: bytes, crop: bool, strength: float = 1.0) -> FaceOfImage:
+    def take(self, image: bytes, crop: bool, strength: float = 1.0, evaluations: int = 1) -> FaceOfImage:
         """Return the face of a picture; `give_back` follows for each. Takes a second where nobody else uses it.
 
         Args:
             image: the file.
             crop: see `face_of_image`.
             strength: how far its mouth moves; see `ModelSpec`.
+            evaluations: of the ear for each of its frames; see `ModelSpec`.
 
         Raises:
             InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
         """
-        name = f"face-{hashlib.sha256(f'{crop} {strength} '.encode() + image).hexdigest()[:24]}"
+        name = f"face-{hashlib.sha256(f'{crop} {strength} {evaluations} '.encode() + image).hexdigest()[:24]}"
         with self._lock:
             known, users = self._used.get(name, (None, 0))
             face = known or face_of_image(
                 image, crop, name=name, folder=self._folder, ear=self._ear(), most_pixels=self._most_pixels
             )
             if known is None:
-                model = replace(face.avatar.model, strength=strength)
+                model = replace(face.avatar.model, strength=strength, evaluations=evaluations, stays_here=True)
                 face = FaceOfImage(replace(face.avatar, model=model), face.warnings)
             self._used[name] = face, users + 1
         return face
 
     def give_back(self, face: FaceOfImage) -> None:
-        """Note that one session less uses it; with the last one its package goes."""
+        """Note that one session less uses it; with the last one its package and its model go."""
         name = face.avatar.name
         with self._lock:
             users = self._used[name][1] - 1
@@ -81,6 +90,8 @@ class Faces:
                 self._used[name] = face, users
             else:
                 del self._used[name]
+                if self._on_gone is not None:
+                    self._on_gone(face.avatar)
                 shutil.rmtree(self._folder / name, ignore_errors=True)
 
 

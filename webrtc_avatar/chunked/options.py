@@ -6,15 +6,25 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from webrtc_avatar.avatar.style import DEFAULT_STYLE, Style, read_style
 from webrtc_avatar.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
-_STRENGTH_PER_SCALE = 0.15
+_STRENGTH_PER_SCALE, _MOTION_PER_SCALE = 0.15, 0.2
 _MOST_SEED = 2**63 - 1
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "seed": (-_MOST_SEED, _MOST_SEED),
+    "nfe": (5, 50),
+    "cfg_scale": (1, 5),
+    "chunk_duration": (0.1, 10),
+    "audio_sample_rate": (8_000, 192_000),
+}
+"""Least and most value of each field that is a number; their defaults are those of `ChunkedOptions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +35,8 @@ class ChunkedOptions:
         session_id: the name that the client wants; none: one is made.
         crop: look for the face and cut it out; false: the picture is a centred face already.
         seed: decides blinks, glances and sway.
-        nfe: evaluations of the motion's refinement for each frame, 5 to 50.
-        cfg_scale: strength of articulation and motion, 1 to 5; 1 is plain.
+        nfe: evaluations of the ear for each frame, 5 to 50; see `engine.refinement`.
+        cfg_scale: strength of articulation and motion around neutral, 1 to 5; 1 is plain. See `strength` and `held`.
         chunk_duration: seconds of sound that are taken at a time, 0.1 to 10.
         audio_sample_rate: rate in Hz of sound that does not say its own.
         style: how the face is held.
@@ -46,18 +56,23 @@ class ChunkedOptions:
         """How far the mouth moves: as the ear says at `cfg_scale` 1, 1.15 times as far at 2, 1.6 times at 5."""
         return 1 + _STRENGTH_PER_SCALE * (self.cfg_scale - 1)
 
+    @property
+    def held(self) -> Style:
+        """How the face is held and how far it moves: sway, nods and brows as in live sessions at `cfg_scale` 1, 1.8 times as far at 5."""
+        return replace(self.style, motion=1 + _MOTION_PER_SCALE * (self.cfg_scale - 1))
 
-def read_options(fields: Mapping[str, str], style: Style = DEFAULT_STYLE) -> ChunkedOptions:
+
+def read_options(form: Mapping[str, str], style: Style = DEFAULT_STYLE) -> ChunkedOptions:
     """Return what a form's fields ask for; those that are absent or empty keep their defaults.
 
     Args:
-        fields: texts by name.
+        form: texts by name.
         style: the one that `pose_style` and `gaze_style` change.
 
     Raises:
         InvalidRequest: a field is malformed or out of its range.
     """
-    told = {name: text.strip() for name, text in fields.items() if text.strip()}
+    told = {name: text.strip() for name, text in form.items() if text.strip()}
     session_id = told.get("session_id")
     if session_id is not None and not _NAME.fullmatch(session_id):
         raise InvalidRequest(f"session_id is 1 to 64 letters, digits, - and _; got {session_id[:80]!r}")
@@ -65,11 +80,11 @@ def read_options(fields: Mapping[str, str], style: Style = DEFAULT_STYLE) -> Chu
     return ChunkedOptions(
         session_id=session_id,
         crop=read_flag("crop", told.get("crop"), default=True),
-        seed=_whole("seed", told.get("seed"), 42, -_MOST_SEED, _MOST_SEED),
-        nfe=_whole("nfe", told.get("nfe"), 10, 5, 50),
-        cfg_scale=_number("cfg_scale", told.get("cfg_scale"), 2.0, 1, 5),
-        chunk_duration=_number("chunk_duration", told.get("chunk_duration"), 1.0, 0.1, 10),
-        audio_sample_rate=_whole("audio_sample_rate", told.get("audio_sample_rate"), 24_000, 8_000, 192_000),
+        seed=_whole("seed", told),
+        nfe=_whole("nfe", told),
+        cfg_scale=_number("cfg_scale", told),
+        chunk_duration=_number("chunk_duration", told),
+        audio_sample_rate=_whole("audio_sample_rate", told),
         style=read_style(lists, style),
     )
 
@@ -87,9 +102,16 @@ def read_flag(name: str, text: str | None, *, default: bool) -> bool:
     return text.lower() in _TRUE
 
 
-def _whole(name: str, text: str | None, default: int, least: int, most: int) -> int:
-    if text is None:
-        return default
+def default_of(name: str) -> Any:
+    """Return the default of a field of `ChunkedOptions`."""
+    return next(field.default for field in fields(ChunkedOptions) if field.name == name)
+
+
+def _whole(name: str, told: Mapping[str, str]) -> int:
+    least, most = (int(bound) for bound in RANGES[name])
+    if name not in told:
+        return int(default_of(name))
+    text = told[name]
     try:
         value = int(text) if len(text) <= 40 else most + 1
     except ValueError:
@@ -99,9 +121,11 @@ def _whole(name: str, text: str | None, default: int, least: int, most: int) -> 
     return value
 
 
-def _number(name: str, text: str | None, default: float, least: float, most: float) -> float:
+def _number(name: str, told: Mapping[str, str]) -> float:
+    least, most = RANGES[name]
+    text = told.get(name)
     try:
-        value = default if text is None else float(text)
+        value = float(default_of(name) if text is None else text)
     except ValueError:
         value = math.nan
     if not least <= value <= most:

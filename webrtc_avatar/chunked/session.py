@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ import numpy as np
 from webrtc_avatar.audio.buffer import AudioChunkBuffer
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES, Samples
 from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.chunked.intake import Intake
 from webrtc_avatar.chunked.options import ChunkedOptions
-from webrtc_avatar.chunked.sound import decode
 from webrtc_avatar.chunked.timeline import Timeline
+from webrtc_avatar.chunked.watching import Watching
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import AvatarServerError, InvalidAudio, SessionFinished
 from webrtc_avatar.log import session_context
 from webrtc_avatar.media.hls import PLAYLIST, HlsWriter
+from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.render.performance import Performance
 from webrtc_avatar.render.sound import Moment
 from webrtc_avatar.settings import Settings
@@ -36,7 +39,7 @@ _TOGETHER = 8
 """Frames that a thread draws and encodes at a time."""
 _WAITING = 24
 _MARGIN_S = 1.0
-"""By a chunk's duration and this much the stream may fall behind the clock before silence fills it."""
+"""Pieces of sound that come within a chunk's duration and this much of each other are one speech."""
 
 
 class Status(StrEnum):
@@ -59,6 +62,7 @@ class ChunkedSession:
         engine: a started engine.
         settings: of the server.
         pool: threads that decode, draw and encode.
+        metrics: where encoders count their time.
 
     Attributes:
         id: its name.
@@ -66,6 +70,7 @@ class ChunkedSession:
         options: how it is.
         error: what ended it, for a person.
         active_s: when it was last fed or watched, `time.monotonic()` seconds.
+        watching: who watches it.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class ChunkedSession:
         engine: AnyEngine,
         settings: Settings,
         pool: Executor,
+        metrics: Metrics | None = None,
     ) -> None:
         self.id, self.folder, self.options = session_id, folder, options
         self._avatar, self._engine, self._settings, self._pool = avatar, engine, settings, pool
@@ -90,17 +96,18 @@ class ChunkedSession:
             source_sr=options.audio_sample_rate,
             max_pending_s=settings.chunked_max_pending_s,
         )
+        self._intake = Intake(self._buffer, raw_rate_hz=options.audio_sample_rate)
         self._timeline = Timeline(
             self._buffer, patience_s=options.chunk_duration + _MARGIN_S, most_s=settings.chunked_max_duration_s
         )
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
         self._hls = HlsWriter(
             folder,
             segment_s=settings.hls_segment_s,
             part_s=settings.hls_part_s,
-            on_change=self._tell,
+            on_change=self._written,
         )
+        self.watching = Watching(self._hls, self._timeline, settings, metrics=metrics, pool=pool, on_watched=self.touch)
         self._waiting: deque[Moment] = deque()
         self._faces: asyncio.Queue[tuple[Moment, Face] | None] = asyncio.Queue(_WAITING)
         self._feeding = asyncio.Lock()
@@ -108,6 +115,9 @@ class ChunkedSession:
         self._ticks = 0
         self._fed = self._complete = False
         self._work: asyncio.Task[None] | None = None
+        self._pouring: asyncio.Task[None] | None = None
+        self._thirsty = asyncio.Event()
+        self._over = False
 
     @property
     def status(self) -> Status:
@@ -165,30 +175,18 @@ class ChunkedSession:
 
         Raises:
             SessionFinished: the last piece came already, or the session broke.
-            InvalidAudio, UnreadableSound, BufferFull: see `chunked.sound.decode` and `AudioChunkBuffer`; nothing was added.
+            InvalidAudio, UnreadableSound, BufferFull: see `Intake.take`; nothing was added.
         """
         self.active_s = time.monotonic()
         async with self._feeding:
             self._check_open()
             if not data and not final:
                 raise InvalidAudio("the audio chunk is empty; send a file with sound, or is_final_chunk=true to end")
-            if data:
-                await self._loop.run_in_executor(self._pool, self._add, data, content_type)
-                self._fed = True
-            if final:
-                self._buffer.end()
-            self._timeline.notice()
-
-    async def wait_for(self, segment: int, part: int | None = None) -> bool:
-        """Wait until a segment, or a part of it, is in the playlist; false if the stream ended without it."""
-        while True:
-            playlist = self._hls.playlist
-            here = (playlist.segments, playlist.parts)
-            if here[0] > segment or (part is not None and here[0] == segment and here[1] > part):
-                return True
-            if playlist.ended or self.error is not None or self._work is None or self._work.done():
-                return False
-            await self._changed.wait()
+            await self._loop.run_in_executor(self._pool, partial(self._intake.take, data, content_type, final=final))
+            self._fed = self._fed or bool(data)
+            self._timeline.notice(fed=bool(data))
+            if self._intake.is_behind and (self._pouring is None or self._pouring.done()):
+                self._pouring = asyncio.create_task(self._pour(), name="chunked-intake")
 
     def touch(self) -> None:
         """Note that somebody watches."""
@@ -196,6 +194,7 @@ class ChunkedSession:
 
     async def aclose(self) -> None:
         """Stop at once; calling it twice is fine."""
+        await self.watching.aclose()
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
@@ -203,24 +202,35 @@ class ChunkedSession:
     def _check_open(self) -> None:
         if self.error is not None:
             raise SessionFinished(f"session {self.id!r} broke off ({self.error}); begin another one")
-        if self._buffer.is_finished or self._complete:
+        if self._intake.ended or self._over:
             raise SessionFinished(f"session {self.id!r} has had its final chunk; begin another one")
 
-    def _add(self, data: bytes, content_type: str) -> None:
-        samples, rate_hz = decode(
-            data,
-            content_type=content_type,
-            raw_rate_hz=self.options.audio_sample_rate,
-            most_s=self._settings.chunked_max_pending_s,
-        )
-        self._buffer.add_chunk(samples, rate_hz)
+    async def _pour(self) -> None:
+        """Decode the rest of a long feed as its frames are made."""
+        while self._intake.is_behind:
+            self._thirsty.clear()
+            if not self._intake.wants_more:
+                await self._thirsty.wait()
+            async with self._feeding:
+                work = self._loop.run_in_executor(self._pool, self._intake.go_on)
+                try:
+                    await asyncio.shield(work)
+                except asyncio.CancelledError:
+                    await asyncio.gather(work, return_exceptions=True)
+                    raise
+            self._timeline.notice(fed=True)
 
-    def _tell(self) -> None:
-        self._loop.call_soon_threadsafe(self._wake)
+    async def _end_intake(self) -> None:
+        """Take nothing more, and end the threads that decode."""
+        self._over = True
+        if self._pouring is not None:
+            self._pouring.cancel()
+            await asyncio.gather(self._pouring, return_exceptions=True)
+        async with self._feeding:
+            await self._loop.run_in_executor(self._pool, self._intake.close)
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _written(self) -> None:
+        self.watching.tell()
 
     async def _perform(self) -> None:
         try:
@@ -235,7 +245,8 @@ class ChunkedSession:
         finally:
             # Whoever watches sees an end, also of a session that was cancelled or broke; what a thread still writes comes first.
             await asyncio.shield(self._loop.run_in_executor(self._pool, self._finish))
-            self._wake()
+            await asyncio.shield(self._end_intake())
+            self.watching.end()
 
     def _finish(self) -> None:
         try:
@@ -249,12 +260,15 @@ class ChunkedSession:
     async def _make(self) -> None:
         """Have the engine make a face for each moment."""
         chunks_after = (await asyncio.wrap_future(self._engine.load(self._avatar))).chunks_after
-        style = self.options.style
-        settings = self._settings.model_copy(update={"pose_style": style.pose, "gaze_style": style.gaze})
         performance = self._performance = await self._loop.run_in_executor(
             self._pool,
             lambda: Performance(
-                self._avatar, settings, seed=self.options.seed, frame_px=None, chunks_after=chunks_after
+                self._avatar,
+                self._settings,
+                seed=self.options.seed,
+                frame_px=None,
+                chunks_after=chunks_after,
+                style=self.options.held,
             ),
         )
 
@@ -262,11 +276,14 @@ class ChunkedSession:
             async for moment in self._timeline.moments():
                 performance.hear(moment.samples)
                 self._waiting.append(moment)
+                if self._intake.wants_more:
+                    self._thirsty.set()
                 yield moment.samples
             for _ in range(chunks_after):
                 performance.hear(np.zeros(CHUNK_SAMPLES, np.float32))
 
-        async with aclosing(bulk.frames(self._engine, self._avatar, chunks())) as faces:
+        made = bulk.frames(self._engine, self._avatar, chunks(), wanted=performance.needs_face)
+        async with aclosing(made) as faces:
             async for face in faces:
                 await self._faces.put((self._waiting.popleft(), face))
         await self._faces.put(None)
@@ -285,6 +302,7 @@ class ChunkedSession:
             except asyncio.CancelledError:
                 await asyncio.gather(work, return_exceptions=True)
                 raise
+            self.watching.tell()
 
     def _draw(self, group: list[tuple[Moment, Face]]) -> None:
         assert self._performance is not None

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import IO
 
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.chunked.faces import FaceOfImage, Faces
+from webrtc_avatar.chunked.folder import own_folder
 from webrtc_avatar.chunked.options import ChunkedOptions
 from webrtc_avatar.chunked.session import ChunkedSession
 from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import ServerDraining, ServerFull, SessionFinished, UnknownSession
+from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOCK, _FACES = ".lock", ".faces"
+_FACES = ".faces"
 _LOOK_S = 30.0
 
 
@@ -36,19 +34,22 @@ class ChunkedSessions:
         settings: limits, and where files go.
         ear: returns the drawn avatar that lends its ear to uploaded faces; called on another thread.
         engine: a started engine.
+        metrics: where encoders count their time.
     """
 
-    def __init__(self, *, settings: Settings, ear: Callable[[], Avatar], engine: AnyEngine) -> None:
-        self._settings, self._engine = settings, engine
+    def __init__(
+        self, *, settings: Settings, ear: Callable[[], Avatar], engine: AnyEngine, metrics: Metrics | None = None
+    ) -> None:
+        self._settings, self._engine, self._metrics = settings, engine, metrics
         self._sessions: dict[str, ChunkedSession] = {}
         self._face_of: dict[str, FaceOfImage] = {}
         self._reserved: set[str] = set()
         self._draining = False
         self._pool = ThreadPoolExecutor(settings.media_threads, thread_name_prefix="chunked")
-        self._folder, self._lock = _own_folder(settings.hls_folder)
+        self._folder, self._lock = own_folder(settings.hls_folder)
         faces = self._folder / _FACES
         faces.mkdir()
-        self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels)
+        self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels, on_gone=engine.unload)
         self._looking = asyncio.create_task(self._look(), name="chunked-idle")
 
     def __len__(self) -> int:
@@ -58,6 +59,16 @@ class ChunkedSessions:
     def __iter__(self) -> Iterator[ChunkedSession]:
         """Iterate over them, oldest first."""
         return iter(list(self._sessions.values()))
+
+    @property
+    def engine(self) -> AnyEngine:
+        """What makes faces of sound."""
+        return self._engine
+
+    @property
+    def faces(self) -> Faces:
+        """What makes faces of pictures; their packages lie in the sessions' own folder, and go with it."""
+        return self._faces
 
     async def open(self, image: bytes, options: ChunkedOptions) -> tuple[ChunkedSession, tuple[str, ...]]:
         """Open a session for an uploaded picture; return it, and what its owner should know of the face.
@@ -80,14 +91,14 @@ class ChunkedSessions:
         self._reserved.add(name)
         try:
             face = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._faces.take, image, options.crop, options.strength
+                self._pool, self._faces.take, image, options.crop, options.strength, options.nfe
             )
             self._face_of[name] = face
             folder = self._folder / name
             folder.mkdir(mode=0o700)
             session = ChunkedSession(
                 name, face.avatar, options,
-                folder=folder, engine=self._engine, settings=self._settings, pool=self._pool,
+                folder=folder, engine=self._engine, settings=self._settings, pool=self._pool, metrics=self._metrics,
             )  # fmt: skip
         except BaseException:
             if (left := self._face_of.pop(name, None)) is not None:
@@ -148,41 +159,3 @@ class ChunkedSessions:
         while True:
             await asyncio.sleep(min(_LOOK_S, self._settings.chunked_idle_timeout_s / 2))
             await self.end_idle(time.monotonic())
-
-
-def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
-    """Return a new folder, and the lock that says that it is in use; delete those of servers that are gone."""
-    if parent is None:
-        parent = Path(tempfile.gettempdir()) / f"webrtc-avatar-hls-{os.getuid() if hasattr(os, 'getuid') else 'all'}"
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and parent.stat().st_uid != os.getuid():
-        parent = Path(tempfile.mkdtemp(prefix="webrtc-avatar-hls-"))
-    for folder in parent.glob("server-*"):
-        if folder.is_dir() and not folder.is_symlink() and _abandoned(folder / _LOCK):
-            log.info("deleted what a server that is gone had left: %s", folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
-    own = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
-    lock = (own / _LOCK).open("wb")
-    _try_lock(lock)
-    return own, lock
-
-
-def _abandoned(lock: Path) -> bool:
-    try:
-        with lock.open("rb+") as file:
-            return _try_lock(file)
-    except OSError:
-        return True
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file and return true, unless another process has; it is unlocked when it is closed, or its process dies."""
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -8,33 +8,39 @@
         client.feed_audio_chunk(None, is_final=True)
         client.wait()
 
-The names are those of the seed document on chunked audio sessions. Standard library and numpy alone.
+The names, and the order of arguments, are those of the seed document on chunked audio sessions and of its client.
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
 import secrets
 import time
 import urllib.error
 import urllib.request
-import wave
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+from av import AudioFrame
 
+from webrtc_avatar.client.chunked_sound import Sound, joined, wav_of, wav_of_bytes
 from webrtc_avatar.client.failures import ServerUnreachable, SessionBroke, SessionRefused
-from webrtc_avatar.errors import InvalidAudio, InvalidRequest
+from webrtc_avatar.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from aiortc import MediaStreamTrack
 
 _BASE = "api/audio-driven/chunked"
 _BLOCK_S = 1.0
+_LIVE_BLOCK_S = 0.5
 
-AudioData = npt.NDArray[np.generic] | bytes | str | Path | None
+AudioData = Sound | bytes | str | Path | None
 
 
 class ChunkedStreamingClient:
@@ -62,28 +68,28 @@ class ChunkedStreamingClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.session_id is not None:
+        # What went wrong before says more than that the session cannot be ended; one that nobody ends goes by itself.
+        with suppress(SessionRefused, ServerUnreachable):
             self.cleanup()
 
     def init_session(
         self,
         image_path: str | Path | bytes,
-        *,
-        session_id: str | None = None,
         crop: bool = True,
         seed: int = 42,
         nfe: int = 10,
         cfg_scale: float = 2.0,
         chunk_duration: float = 1.0,
         audio_sample_rate: int = 24_000,
+        *,
         pose_style: Iterable[float] | None = None,
         gaze_style: Iterable[float] | None = None,
+        session_id: str | None = None,
     ) -> str:
         """Begin a session and return its id.
 
         Args:
             image_path: a JPEG, PNG or WebP with one face: a path, or the file's content.
-            session_id: the name that it shall have.
             crop: there must be a face, which is cut out.
             seed: decides blinks, glances and sway.
             nfe: evaluations of the motion's refinement for each frame, 5 to 50.
@@ -92,6 +98,7 @@ class ChunkedStreamingClient:
             audio_sample_rate: rate of arrays that are fed, in Hz.
             pose_style: pitch, yaw and roll in degrees.
             gaze_style: x and y, -1 to 1.
+            session_id: the name that it shall have.
 
         Raises:
             ServerUnreachable: nothing answers.
@@ -124,9 +131,10 @@ class ChunkedStreamingClient:
         """Feed sound and return the server's answer.
 
         Args:
-            audio_data: int16 or float (n,) or (n, channels); or a file of any kind as bytes, or its path; or None to end.
+            audio_data: int16, int32 or floats in -1..1, (n,) or (n, channels); or an `av.AudioFrame`; or a file of any kind
+                as bytes, or its path; or None to end.
             is_final: nothing follows.
-            sample_rate: of an array, in Hz; by default that of `init_session`.
+            sample_rate: of an array, in Hz; by default that of `init_session`. With it, bytes are bare int16 samples, mono.
 
         Raises:
             ServerUnreachable: nothing answers.
@@ -135,10 +143,9 @@ class ChunkedStreamingClient:
             InvalidRequest: there is no session.
         """
         fields: dict[str, str | bytes] = {"session_id": self._open(), "is_final_chunk": str(is_final).lower()}
-        if isinstance(audio_data, np.ndarray):
-            fields["audio_chunk"] = _wav(audio_data, sample_rate or self._rate_hz)
-        elif audio_data is not None:
-            fields["audio_chunk"] = audio_data if isinstance(audio_data, bytes) else Path(audio_data).read_bytes()
+        sound = _file_of(audio_data, sample_rate, self._rate_hz)
+        if sound is not None:
+            fields["audio_chunk"] = sound
         return self._ask("POST", "feed", fields)
 
     def feed_file(self, path: str | Path, *, piece_s: float = _BLOCK_S) -> Iterator[dict[str, Any]]:
@@ -160,6 +167,35 @@ class ChunkedStreamingClient:
                     yield self._feed_patiently(held[:size], sound.rate_hz, final=False)
                     held = held[size:]
             yield self._feed_patiently(held, sound.rate_hz, final=True)
+
+    async def feed_track(self, track: MediaStreamTrack, *, piece_s: float = _LIVE_BLOCK_S) -> dict[str, Any]:
+        """Feed a WebRTC track's sound as it comes, to its end, and return the server's last answer.
+
+        Args:
+            track: of aiortc, with sound.
+            piece_s: seconds that are sent at a time.
+
+        Raises:
+            ServerUnreachable, SessionRefused, InvalidRequest: as `feed_audio_chunk`.
+        """
+        from aiortc.mediastreams import MediaStreamError
+
+        held: list[AudioFrame] = []
+
+        async def feed(*, final: bool) -> dict[str, Any]:
+            samples, rate_hz = joined(held) if held else (None, None)
+            held.clear()
+            return await asyncio.to_thread(self.feed_audio_chunk, samples, final, sample_rate=rate_hz)
+
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return await feed(final=True)
+            assert isinstance(frame, AudioFrame)
+            held.append(frame)
+            if sum(each.samples for each in held) >= piece_s * frame.sample_rate:
+                await feed(final=False)
 
     def get_status(self) -> dict[str, Any]:
         """Return how far the session is.
@@ -188,15 +224,16 @@ class ChunkedStreamingClient:
                 raise TimeoutError(f"session {self.session_id} was not complete after {timeout_s:g} s: {status}")
             time.sleep(every_s)
 
-    def cleanup(self) -> dict[str, Any]:
-        """Delete the session and its film, and return the server's answer.
+    def cleanup(self) -> dict[str, Any] | None:
+        """Delete the session and its film, and return the server's answer; none where there is no session.
 
         Raises:
             ServerUnreachable: nothing answers.
             SessionRefused: it is gone already.
-            InvalidRequest: there is no session.
         """
-        session_id = self._open()
+        if self.session_id is None:
+            return None
+        session_id = self.session_id
         self.session_id = self.hls_url = None
         return self._ask("DELETE", f"session/{quote(session_id, safe='')}")
 
@@ -231,6 +268,17 @@ class ChunkedStreamingClient:
         return answer
 
 
+def _file_of(sound: AudioData, sample_rate: int | None, rate_hz: int) -> bytes | None:
+    """Return what is uploaded; none where there is nothing in it."""
+    if sound is None:
+        return None
+    if isinstance(sound, str | Path):
+        return Path(sound).read_bytes()
+    if isinstance(sound, bytes | bytearray | memoryview):
+        return bytes(sound) if sample_rate is None else wav_of_bytes(bytes(sound), sample_rate)
+    return wav_of(sound, sample_rate or rate_hz)
+
+
 def _refused(status: int, body: bytes, url: str) -> SessionRefused:
     code = ""
     try:
@@ -251,22 +299,3 @@ def _form(fields: Mapping[str, str | bytes]) -> tuple[bytes, dict[str, str]]:
         body += (value if isinstance(value, bytes) else value.encode()) + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     return bytes(body), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-
-
-def _wav(samples: npt.NDArray[np.generic], rate_hz: int) -> bytes:
-    if samples.ndim not in (1, 2):
-        raise InvalidAudio(f"sound is (n,) or (n, channels); got the shape {samples.shape}")
-    if np.issubdtype(samples.dtype, np.floating):
-        finite = np.clip(np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
-        pcm = np.rint(finite * 32767).astype("<i2")
-    elif samples.dtype == np.int16:
-        pcm = samples.astype("<i2")
-    else:
-        raise InvalidAudio(f"sound is int16 or floats; got {samples.dtype}")
-    target = io.BytesIO()
-    with wave.open(target, "wb") as file:
-        file.setnchannels(1 if pcm.ndim == 1 else pcm.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(pcm.tobytes())
-    return target.getvalue()

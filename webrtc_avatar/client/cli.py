@@ -1,4 +1,4 @@
-"""The commands `webrtc-avatar peer`, `webrtc-avatar bench live` and `webrtc-avatar bench engine`.
+"""The commands `webrtc-avatar peer`, `webrtc-avatar bench live`, `bench engine` and `bench chunked`.
 
 Exit codes: 0 all went well, 1 the server or the connection failed, 2 the command line or a file is wrong.
 """
@@ -212,6 +212,47 @@ def engine(
     if not shown.is_terminal:
         shown.width = _FILE_COLUMNS
     shown.print(bench_engine_report.tables(outcome))
+
+
+@bench_app.command()
+def chunked(
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="A server that runs, measured as it is set [servers of its own].")
+    ] = None,
+    photo: Annotated[Path | None, typer.Option(help="Whose face is uploaded [the shipped avatar's].")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Speech to feed [LibriVox sentences or espeak-ng, whichever is installed].")
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, max=64, help="Side by side, one more each time.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="How long those are fed.")] = 20.0,
+    repeats: Annotated[int, typer.Option(min=1, max=20, help="How often everything else is measured.")] = 3,
+    nfe: Annotated[
+        list[int] | None, typer.Option(min=5, max=50, help="Whose cost; may be repeated [5, 10, 20, 50].")
+    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Feed chunked sessions of a server in another process; print how soon and how fast their films come."""
+    from webrtc_avatar.client import bench_chunked, bench_chunked_report
+    from webrtc_avatar.client.bench_speech import bench_speech
+
+    console = Console(stderr=True)
+    try:
+        with bench_speech(audio) as speech:
+            plan = bench_chunked.Plan(
+                speech, photo, url, sessions, seconds, repeats, nfes=tuple(nfe or bench_chunked.NFES)
+            )
+            outcome = asyncio.run(
+                bench_chunked.bench_chunked(plan, on_progress=lambda step: console.print(f"measuring {step}"))
+            )
+        if json_path is not None:
+            _write_text(json_path, bench_chunked_report.as_json(outcome) + "\n")
+    except AvatarServerError as error:
+        _fail(error)
+    shown = Console()
+    if not shown.is_terminal:
+        shown.width = _FILE_COLUMNS
+    shown.print(bench_chunked_report.tables(outcome))
 
 
 def _write_text(path: Path, text: str) -> None:

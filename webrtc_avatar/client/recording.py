@@ -1,5 +1,7 @@
 """What a peer received, as an MP4 with H.264 and AAC on the media timeline, so that the file shows the true offset.
 
+Peers speak to this project's server alone, so the file says that what it shows is synthetic.
+
 Sound and picture each have their own RTP clock; the sender reports say how they relate, and the first ones come half
 a second or later after the media. Until then pictures and sound are encoded and kept, afterwards they are muxed.
 """
@@ -14,6 +16,7 @@ import numpy as np
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ, SOUND_RATE_HZ, Sound
 from webrtc_avatar.client.failures import NotWritable
+from webrtc_avatar.media.marking import OF_NOBODY
 
 _VIDEO_CLOCK_HZ = 90_000
 _LONGEST_GAP_S = 30.0
@@ -36,10 +39,12 @@ class Recording:
         try:
             path.open("wb").close()
             self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+            self._container.metadata.update(OF_NOBODY.tags)
         except OSError as error:
             raise NotWritable(
                 f"{path} cannot be written ({error.strerror or error}); name a file in a folder that exists"
             ) from error
+        self._path = path
         self._streams: tuple[av.AudioStream, av.VideoStream] | None = None
         self._kept: list[tuple[Sound | av.VideoFrame, int]] = []
         self._kept_frames = 0
@@ -145,3 +150,5 @@ class Recording:
         for stream in self._streams or ():
             self._container.mux(stream.encode(None))
         self._container.close()
+        with self._path.open("ab") as file:
+            file.write(OF_NOBODY.mp4_box)

@@ -44,6 +44,7 @@ async def frames(
     first_frame: int | None = None,
     frame_count: int | None = None,
     bases: Bases | None = None,
+    wanted: Callable[[int], bool] | None = None,
     max_in_flight: int = MAX_IN_FLIGHT,
 ) -> AsyncGenerator[Face, None]:
     """Yield the faces of consecutive frames, in order; one that failed has an `error` and no crop.
@@ -59,6 +60,8 @@ async def frames(
         frame_count: how many; by default as many as the chunks give: one each, or where windowed one for each whole window.
             With a count, frames that lack chunks at the end are rendered as well.
         bases: the frame of footage on which each is rendered; by default the frame's own number.
+        wanted: tells of each frame, once and in order, whether it is to be rendered; it is asked when all chunks that the frame
+            hears were taken. A frame that is not wanted costs no model call, and comes with neither crop nor error.
         max_in_flight: frames asked for and not yet taken.
 
     Raises:
@@ -84,20 +87,28 @@ async def frames(
     )
     base_of = _base_of(bases, first)
 
+    def asked(frame: int) -> bool:
+        if wanted is None or wanted(frame):
+            return True
+        answers.put(Face(index=frame, epoch=0))
+        answers.tell()
+        return False
+
     async def feed() -> int:
         index = first_chunk
         end = None if frame_count is None else first + frame_count
         async for samples in _each(chunks):
             frame = index - stream.chunks_after
-            wanted = frame >= first
-            if wanted:
+            due = frame >= first
+            if due:
                 await answers.room()
+                due = asked(frame)
             stream.push(
                 samples,
                 index=index,
-                deadline_s=math.inf if wanted else None,
+                deadline_s=math.inf if due else None,
                 epoch=0,
-                base=base_of(frame) if wanted else None,
+                base=base_of(frame) if due else None,
             )
             index += 1
             if end is not None and frame + 1 >= end:
@@ -105,14 +116,18 @@ async def frames(
         lacking = max(index - stream.chunks_after, first_chunk)
         if windowed and end is None:
             return max(lacking, first)
-        stream.finish(
-            index=lacking,
-            deadline_s=math.inf,
-            epoch=0,
-            frames=range(first, index if end is None else end),
-            bases=base_of,
-        )
-        return index if end is None else min(index, end)
+        last = index if end is None else min(index, end)
+        due_frames = [frame for frame in range(max(first, lacking), last) if asked(frame)]
+        if due_frames:
+            # Those between that are not wanted were answered already, and a second answer is passed over.
+            stream.finish(
+                index=lacking,
+                deadline_s=math.inf,
+                epoch=0,
+                frames=range(due_frames[0], due_frames[-1] + 1),
+                bases=base_of,
+            )
+        return last
 
     async for face in _answered(answers, stream, feed):
         yield face

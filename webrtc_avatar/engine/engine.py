@@ -91,6 +91,13 @@ class Engine:
         """
         return self._residency.load(avatar)
 
+    def unload(self, avatar: AnyAvatar) -> None:
+        """Let an avatar's model and its memory go, as soon as nobody uses it: streams that are open go on to their end.
+
+        Loading the avatar again takes this back. One that is not loaded is no fault.
+        """
+        self._residency.unload(avatar)
+
     def open(
         self,
         avatar: AnyAvatar,

@@ -14,7 +14,7 @@ from prometheus_client import Histogram
 from webrtc_avatar.engine.batcher import Batch, Batcher
 from webrtc_avatar.engine.faults import Fault, fault_of, free_memory
 from webrtc_avatar.engine.loaded import Loaded, Place
-from webrtc_avatar.engine.model import Rendered
+from webrtc_avatar.engine.model import Rendered, SharingModel
 from webrtc_avatar.engine.recovery import EAR, Worker, worth_a_try
 from webrtc_avatar.engine.request import Face, Request
 from webrtc_avatar.engine.source import Source, Work
@@ -159,6 +159,7 @@ class Executor:
                 rendered = True
             else:
                 return
+            source = batch = None  # while the thread waits, it keeps nobody's model
 
     def _next(self, worker: Worker, rendered: bool) -> tuple[Source | None, Batch | None]:
         """Wait for something to do, under the lock: sound of live streams, then in turns bulk sound and model calls."""
@@ -216,7 +217,11 @@ class Executor:
         worker.busy = True
         started_s = time.monotonic()
         try:
-            rendered = place.model.render([request.job for request in requests])
+            jobs = [request.job for request in requests]
+            if batch.models is None or not isinstance(place.model, SharingModel):
+                rendered = place.model.render(jobs)
+            else:
+                rendered = place.model.render_for(batch.models, jobs)
             if len(rendered) != len(requests):
                 raise EngineFailure(
                     f"the model gave {len(rendered)} crops for {len(requests)} requests; its batch axis is not dynamic"
@@ -233,7 +238,7 @@ class Executor:
             worker.tally.add(started_s, run_s, requests)
         self._deliver(requests, rendered, started_s, run_s)
         self._run.observe(run_s)
-        name = requests[0].source.loaded.name
+        name = requests[0].source.loaded.label
         if name not in self._sizes:
             self._sizes[name] = self._metrics.batch_size.labels(name)
         self._sizes[name].observe(len(requests))

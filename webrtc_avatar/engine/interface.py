@@ -79,6 +79,9 @@ class AnyEngine(Protocol):
     def load(self, avatar: AnyAvatar) -> Future[Any]:
         """Load an avatar's model; the future's result is a `Reach`, the same one as long as the same model serves."""
 
+    def unload(self, avatar: AnyAvatar) -> None:
+        """Let an avatar's model and its memory go, as soon as nobody uses it."""
+
     def open(
         self,
         avatar: AnyAvatar,

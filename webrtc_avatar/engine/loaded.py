@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -52,6 +53,8 @@ class Loaded:
         used_s: when it was asked for last.
         future: done once the first copy is there.
         evicted: it is gone, and whoever still holds it must load again.
+        unwanted: it goes with its last user.
+        company: see `SharingModel`; None: its frames share calls with each other alone.
     """
 
     name: str
@@ -64,6 +67,13 @@ class Loaded:
     used_s: float = 0.0
     future: Future[Model] = field(default_factory=_coming)
     evicted: bool = False
+    unwanted: bool = False
+    company: Hashable | None = None
+
+    @property
+    def label(self) -> str:
+        """What figures call it: those that share calls are one."""
+        return self.name if self.company is None else self.kind
 
     @property
     def model(self) -> Model:

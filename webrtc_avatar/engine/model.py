@@ -6,8 +6,8 @@ the frame that the chunk completes: whatever the model wants to know about its s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -96,3 +96,22 @@ class Model(Protocol):
 
     def render(self, jobs: Sequence[Job]) -> Sequence[Rendered]:
         """Return a crop for each job, in order. Contexts that were not needed so far are encoded here, in one batch."""
+
+
+@runtime_checkable
+class SharingModel(Model, Protocol):
+    """A model that renders frames of others like it in the same call: those with an equal company on the same device.
+
+    Attributes:
+        company: what they have in common; its text is what people see in figures of what they render together.
+    """
+
+    company: Hashable
+
+    def render_for(self, models: Sequence[Any], jobs: Sequence[Job]) -> Sequence[Rendered]:
+        """Return a crop for each job, in order, each as the model at its place makes it.
+
+        Args:
+            models: one a job, of this model's company.
+            jobs: as for `render`.
+        """

@@ -172,6 +172,15 @@ class RemoteEngine:
             stream.request(frame, index=place, deadline_s=deadline_s, epoch=0, base=base)
         return stream
 
+    def unload(self, avatar: AnyAvatar) -> None:
+        """Ask for an avatar no more; the engines let its model go when they need the room. See `Engine.unload`."""
+        with self._lock:
+            known = self._loads.get(avatar.name)
+            if known is not None and known[1].done():
+                del self._loads[avatar.name]
+        if self._loop is not None:
+            self.post(self._forget_model, avatar.name)
+
     def status(self) -> EngineStatus:
         """Return how the engines that are well stood when they were asked last: about a second ago."""
         here = [one for one in list(self._connections) if one.is_up]
@@ -237,6 +246,14 @@ class RemoteEngine:
     def forget(self, caller: Caller) -> None:
         """Take the news that a stream is closed."""
         self._callers.discard(caller)
+
+    def _forget_model(self, name: str) -> None:
+        if name in self._loads or any(caller.name == name for caller in self._callers):
+            return
+        self._fingerprints.pop(name, None)
+        self._models.pop(name, None)
+        for one in self._connections:
+            one.models.pop(name, None)
 
     def _serves(self, name: str, future: Future[RemoteModel]) -> bool:
         if not future.done():

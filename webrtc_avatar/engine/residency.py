@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from webrtc_avatar.engine.capacity import Capacity
 from webrtc_avatar.engine.kinds import factory_of, network_files
 from webrtc_avatar.engine.loaded import Fingerprint, Loaded, Place
-from webrtc_avatar.engine.model import Model
+from webrtc_avatar.engine.model import Model, SharingModel
 from webrtc_avatar.engine.runtime import Runtime
 from webrtc_avatar.engine.warmup import CPU_BUDGET_S, GPU_BUDGET_S, warm_up
 from webrtc_avatar.errors import AvatarInUse, EngineFailure, ModelMemoryFull
@@ -75,6 +75,7 @@ class Residency:
             known = self._loaded.get(avatar.name)
             if known is not None:
                 known.used_s = self._clock()
+                known.unwanted = False
                 if known.avatar is avatar or known.fingerprint == fingerprint:
                     return known.future
                 if known.users or not known.future.done():
@@ -115,6 +116,15 @@ class Residency:
         with self._lock:
             loaded.users -= 1
             loaded.used_s = self._clock()
+            self._drop_unwanted(loaded)
+
+    def unload(self, avatar: AnyAvatar) -> None:
+        """Let an avatar's model go with its last user; see `Engine.unload`."""
+        with self._lock:
+            known = self._loaded.get(avatar.name)
+            if known is not None:
+                known.unwanted = True
+                self._drop_unwanted(known)
 
     def models(self) -> list[Loaded]:
         """Return what is loaded, by name."""
@@ -141,7 +151,9 @@ class Residency:
                     del self._loaded[loaded.name]
             loaded.future.set_exception(error)
             return
-        loaded.future.set_result(loaded.model)
+        # Whoever waits for it may open a stream in the meantime, or ask for it again.
+        model = loaded.model
+        loaded.future.set_result(model)
         for device in devices[1:]:
             if not self._reserve_more(loaded, device, need_bytes):
                 continue
@@ -151,9 +163,12 @@ class Residency:
                 log.warning("model of %s not loaded device=%s: %s", loaded.name, self._runtimes[device].name, error)
                 with self._lock:
                     loaded.reserved.pop(device, None)
+        with self._lock:
+            self._drop_unwanted(loaded)
 
     def _place(self, loaded: Loaded, device: int, model: Model, need_bytes: int) -> None:
         runtime = self._runtimes[device]
+        company = model.company if isinstance(model, SharingModel) else None
         capacity = Capacity(self._max_batch_size)
         budget_s = GPU_BUDGET_S if "cuda" in runtime.name or "mps" in runtime.name else CPU_BUDGET_S
         warm_up(model, capacity, budget_s=budget_s)
@@ -162,6 +177,8 @@ class Residency:
             loaded.reserved.pop(device, None)
             if loaded.evicted:
                 return
+            loaded.company = company
+            capacity = self._capacity_of(company, device) or capacity
             # A new dictionary, since the batcher reads it under a lock of its own.
             loaded.places = {**loaded.places, device: Place(model, capacity, memory_bytes)}
         log.info(
@@ -171,6 +188,13 @@ class Residency:
             memory_bytes / 1e6,
             {size: round(run_s * 1e3, 1) for size, run_s in capacity.curve().items()},
         )
+
+    def _capacity_of(self, company: Hashable | None, device: int) -> Capacity | None:
+        """Return what a company's calls cost on a device as far as that is known; None: it has nobody there yet."""
+        if company is None:
+            return None
+        others = (other for other in self._loaded.values() if other.company == company and device in other.places)
+        return next((other.places[device].capacity for other in others), None)
 
     def _reserve_first(self, loaded: Loaded, need_bytes: int) -> list[int]:
         """Put memory by on the device with most room, making room if need be; return all devices, that one first."""
@@ -220,6 +244,11 @@ class Residency:
             if device in other.places:
                 self._drop(other)
         return device
+
+    def _drop_unwanted(self, loaded: Loaded) -> None:
+        """Let a model go that nobody uses or wants, under the lock; one that is being loaded goes when it is there."""
+        if loaded.unwanted and not loaded.users and not loaded.evicted and loaded.future.done() and not loaded.reserved:
+            self._drop(loaded)
 
     def _drop(self, loaded: Loaded) -> None:
         """Let a model go, under the lock."""

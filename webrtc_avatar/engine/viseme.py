@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_SAMPLES
-from webrtc_avatar.audio.mel import MEL_BANDS, MEL_ROWS_BEFORE, MEL_ROWS_PER_CHUNK, MEL_WINDOW, SILENT_MEL, MelStream
+from webrtc_avatar.audio.mel import (
+    MEL_BANDS,
+    MEL_HOP_SAMPLES,
+    MEL_REACH_SAMPLES,
+    MEL_ROWS_BEFORE,
+    MEL_ROWS_PER_CHUNK,
+    MEL_WINDOW,
+    SILENT_MEL,
+    MelStream,
+)
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.engine.model import (
     WINDOW_CHUNKS_AFTER,
@@ -19,6 +28,7 @@ from webrtc_avatar.engine.model import (
     Job,
     Rendered,
 )
+from webrtc_avatar.engine.refinement import LOOKAHEADS, Refinement
 from webrtc_avatar.engine.runtime import Network, Runtime
 from webrtc_avatar.errors import InvalidAvatar, NoFeatures
 
@@ -26,24 +36,28 @@ _CAPACITY_CHUNKS = 64
 
 
 class VisemeTrack:
-    """A ring of log-mel rows; a context is a view of the 64 rows that show the newest complete frame, float32 (64, 80).
+    """A ring of log-mel rows; a context is a view of the rows that show the newest complete frame, float32 (64 or more, 80).
 
     Args:
         lookahead: chunks after a frame's own that the ear hears.
         windowed: see `Model.track`.
+        ends: first and last row, counted from a frame's last one, that are the newest of a window of the ear; none: the last one
+            of the look-ahead. A context is all of these windows: 64 rows and as many more as lie between the two.
     """
 
-    def __init__(self, lookahead: int, *, windowed: bool) -> None:
+    def __init__(self, lookahead: int, *, windowed: bool, ends: tuple[int, int] | None = None) -> None:
+        first, last = ends or (MEL_ROWS_PER_CHUNK * lookahead, MEL_ROWS_PER_CHUNK * lookahead)
         self.chunks_after = WINDOW_CHUNKS_AFTER if windowed else lookahead
-        self._skipped_rows = MEL_ROWS_PER_CHUNK * (self.chunks_after - lookahead)
-        # Of a frame's window, the rows whose samples reach back beyond the chunks before it.
-        first_row = MEL_ROWS_BEFORE - MEL_ROWS_PER_CHUNK * (lookahead + WINDOW_CHUNKS_BEFORE) + 2
+        self._context_rows = MEL_WINDOW + last - first
+        self._skipped_rows = MEL_ROWS_PER_CHUNK * self.chunks_after - last
+        # Of a frame's context, the rows whose samples reach back beyond the chunks before it.
+        first_row = MEL_ROWS_BEFORE - first - MEL_ROWS_PER_CHUNK * WINDOW_CHUNKS_BEFORE + 2
         self._unheard_rows = max(first_row, 0) if windowed else 0
         self._mel = MelStream()
         # The rows before the first chunk are those of silence, as if the track had always been there.
         self._rows = np.empty((_CAPACITY_CHUNKS * MEL_ROWS_PER_CHUNK + 2 * MEL_WINDOW, MEL_BANDS), np.float32)
-        self._rows[:MEL_ROWS_BEFORE] = SILENT_MEL
-        self._row_count = MEL_ROWS_BEFORE
+        self._row_count = MEL_ROWS_BEFORE - min(first, 0)
+        self._rows[: self._row_count] = SILENT_MEL
         self._chunk_count = 0
 
     def push(self, samples: Floats) -> Floats | None:
@@ -61,7 +75,7 @@ class VisemeTrack:
         if self._chunk_count <= self.chunks_after:
             return None
         end = self._row_count - self._skipped_rows
-        window = self._rows[end - MEL_WINDOW : end]
+        window = self._rows[end - self._context_rows : end]
         if self._unheard_rows:
             window = window.copy()
             window[: self._unheard_rows] = SILENT_MEL
@@ -89,6 +103,11 @@ class VisemeModel:
         """
         spec = avatar.model
         self.chunks_before, self.chunks_after = spec.chunks_before, spec.chunks_after
+        self._lookahead = spec.chunks_after
+        self._refinement = Refinement(spec.evaluations, spec.weights) if spec.evaluations > 1 else None
+        if self._refinement is not None:
+            self.chunks_after = self._refinement.chunks_after
+            self.chunks_before = max(self.chunks_before, _chunks_before(self._refinement.first_end))
         self._strength = spec.strength
         self._weight_count = len(spec.weights)
         left, top, right, bottom = avatar.mouth_box
@@ -100,7 +119,9 @@ class VisemeModel:
 
     def track(self, *, first_chunk: int = 0, windowed: bool = False) -> VisemeTrack:
         """Return a new track; the number of its first chunk makes no difference."""
-        return VisemeTrack(self.chunks_after, windowed=windowed)
+        refinement = self._refinement
+        ends = None if refinement is None else (refinement.first_end, refinement.last_end)
+        return VisemeTrack(self.chunks_after, windowed=windowed, ends=ends)
 
     def features(self, frame: int) -> Any:
         """Raise NoFeatures: drawn avatars bring no features of their own."""
@@ -111,21 +132,37 @@ class VisemeModel:
 
     def render(self, jobs: Sequence[Job]) -> list[Rendered]:
         """Return the mouths of jobs; see `Model.render`."""
-        windows = np.empty((len(jobs), MEL_WINDOW, MEL_BANDS), np.float32)
-        for window, job in zip(windows, jobs, strict=True):  # np.stack takes four times as long
-            window[:] = job.context
-        weights = self.encode_audio(windows)
+        contexts = np.empty((len(jobs), *np.shape(jobs[0].context)), np.float32)
+        for context, job in zip(contexts, jobs, strict=True):  # np.stack takes four times as long
+            context[:] = job.context
+        weights = self.encode_audio(contexts)
         return [Rendered(crop, pose) for crop, pose in zip(self.draw(weights), weights, strict=True)]
 
     def bare(self, jobs: Sequence[Job]) -> Callable[[], object]:
         """Return what runs the networks of these jobs and nothing else, for a bench to compare with."""
-        windows = np.stack([job.context for job in jobs])
-        return lambda: self.draw(self.encode_audio(windows))
+        contexts = np.stack([job.context for job in jobs])
+        return lambda: self.draw(self.encode_audio(contexts))
 
-    def encode_audio(self, windows: Floats) -> Floats:
-        """Return mouth weights (batch, weights) of log-mel windows (batch, 64, 80), for the package's look-ahead."""
+    def encode_audio(self, contexts: Floats) -> Floats:
+        """Return mouth weights (batch, weights) of contexts (batch, 64, 80), or of the longer ones of refined motion."""
+        return self._stronger(self._hear(contexts) if self._refinement is None else self._refine(contexts))
+
+    def _hear(self, windows: Floats) -> Floats:
+        """Return weights for the package's look-ahead, all in one call."""
         weights = _output(self._ear, {"mel": windows}, "weights", self._name)
-        heard = np.ascontiguousarray(weights[:, self.chunks_after])
+        return np.ascontiguousarray(weights[:, self._lookahead])
+
+    def _refine(self, contexts: Floats) -> Floats:
+        """Return refined weights, a call of the ear for each frame: a frame's last bits must not depend on those beside it."""
+        assert self._refinement is not None
+        mouths = []
+        for rows in contexts:
+            windows = self._refinement.windows(rows)
+            mouths.append(self._refinement.mouth(_output(self._ear, {"mel": windows}, "weights", self._name)))
+        return np.stack(mouths)
+
+    def _stronger(self, heard: Floats) -> Floats:
+        """Return weights carried further from rest, or less far, by the model's strength."""
         if self._strength == 1.0:
             return heard
         # What is beyond a weight's range tears a mouth.
@@ -155,18 +192,29 @@ class VisemeModel:
     def _check_shapes(self) -> None:
         silence = np.full((1, MEL_WINDOW, MEL_BANDS), SILENT_MEL, np.float32)
         heard = _output(self._ear, {"mel": silence}, "weights", self._name)
-        if heard.ndim != 3 or heard.shape[1] <= self.chunks_after or heard.shape[2] != self._weight_count:
+        if heard.ndim != 3 or heard.shape[1] <= self._lookahead or heard.shape[2] != self._weight_count:
             raise InvalidAvatar(
                 f"avatar {self._name!r}: ear gives weights of shape {heard.shape[1:]} (look-aheads, weights); avatar.toml "
-                f"has {self._weight_count} weights and chunks_after = {self.chunks_after}; export the network again or "
+                f"has {self._weight_count} weights and chunks_after = {self._lookahead}; export the network again or "
                 f"correct [model] weights and chunks_after"
             )
-        crop = self.draw(self.encode_audio(silence))
+        if self._refinement is not None and heard.shape[1] != LOOKAHEADS:
+            raise InvalidAvatar(
+                f"avatar {self._name!r}: ear answers for {heard.shape[1]} look-aheads, refined motion needs {LOOKAHEADS}; "
+                "export the network again"
+            )
+        crop = self.draw(self._hear(silence))
         if crop.shape[1:] != self._crop_shape or crop.dtype != np.uint8:
             raise InvalidAvatar(
                 f"avatar {self._name!r}: mouth gives {crop.dtype} {crop.shape[1:]}, the mouth's box needs I420 uint8 "
                 f"{self._crop_shape}; export the network again or correct [mouth] box"
             )
+
+
+def _chunks_before(first_end: int) -> int:
+    """Return how many chunks before a frame's own reach it, where the earliest window ends so many rows after the frame's last one."""
+    samples = MEL_HOP_SAMPLES * (MEL_ROWS_BEFORE - first_end) + MEL_REACH_SAMPLES
+    return -(-samples // CHUNK_SAMPLES)
 
 
 def _output(network: Network, inputs: dict[str, Floats], name: str, avatar: str) -> npt.NDArray[Any]:

@@ -108,7 +108,7 @@ def measure(ear: Ear, utterances: Iterable[Utterance], *, lookahead: int, gain_d
     for utterance in utterances:
         samples = (utterance.samples * 10 ** (gain_db / 20)).astype(np.float32)
         weights, visemes = mouths(ear, samples, lookahead)
-        _count_lips(tally, weights, utterance.segments)
+        count_lips(tally, weights, utterance.segments)
         _count_frames(tally, weights, visemes, utterance.segments)
     return tally
 
@@ -120,7 +120,14 @@ def _frames(segment: Segment, count: int, *, near_s: float) -> slice:
     return slice(min(first, count - 1), max(min(last, count), first + 1))
 
 
-def _count_lips(tally: Tally, weights: Floats, segments: list[Segment]) -> None:
+def count_lips(tally: Tally, weights: Floats, segments: list[Segment]) -> None:
+    """Count in `tally` what lips do where they have a place to be.
+
+    Args:
+        tally: takes the counts.
+        weights: of each frame, (frames, 12).
+        segments: the speech's visemes.
+    """
     rounding = weights[:, ROUND_WEIGHTS].sum(1)
     for segment in segments:
         near = _frames(segment, len(weights), near_s=_NEAR_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -21,18 +22,22 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ, SOUND_RATE_HZ, SOUND_SAMPLES
-from webrtc_avatar.errors import CannotWrite, InvalidSettings
+from webrtc_avatar.errors import CannotWrite, InvalidSettings, SessionClosed
 from webrtc_avatar.media.fragments import Fragment, FragmentSink
 from webrtc_avatar.media.hls_playlist import Playlist
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
 
 PLAYLIST, INIT = "playlist.m3u8", "init.mp4"
 
 _VIDEO_TICKS = 90_000
 _FRAME_TICKS = _VIDEO_TICKS // FRAME_RATE_HZ
-_PRIMING = 1024
-_LEAD_TICKS = _VIDEO_TICKS * _PRIMING // SOUND_RATE_HZ
+PRIMING_SAMPLES = 1024
+_LEAD_TICKS = _VIDEO_TICKS * PRIMING_SAMPLES // SOUND_RATE_HZ
 _AUDIO_BPS = 96_000
 _BT709 = 1
+_MAX_VIDEO_BPS = 2_500_000
+FRAGMENT_FRAMES = 10
+"""Pictures of a fragment where there are no parts: whoever reads the film back while it is written waits no longer."""
 _SEGMENTS_WITH_PARTS = 4
 """Parts of older segments leave playlist and disk; a player that wants them takes the segment."""
 
@@ -49,6 +54,7 @@ class HlsWriter:
         crf: quality of the picture, 0 to 51; each 6 more halve the bits.
         preset: x264's.
         on_change: is told, on the writing thread, that the playlist has changed.
+        marking: what the stream's header says of its origin.
 
     Attributes:
         playlist: as it is on disk.
@@ -66,12 +72,13 @@ class HlsWriter:
         crf: int = 22,
         preset: str = "veryfast",
         on_change: Callable[[], None] | None = None,
+        marking: Marking = OF_NOBODY,
     ) -> None:
         if not 0.4 <= segment_s <= 10:
             raise InvalidSettings(f"segments of {segment_s:g} s are not possible; expected 0.4 to 10 s")
         if part_s is not None and not 0.2 <= part_s <= segment_s:
             raise InvalidSettings(f"parts of {part_s:g} s are not possible; expected 0.2 to {segment_s:g} s")
-        self._folder, self._on_change = folder, on_change
+        self._folder, self._on_change, self._marking = folder, on_change, marking
         self._segment_frames = round(segment_s * FRAME_RATE_HZ)
         self._part_frames = None if part_s is None else round(part_s * FRAME_RATE_HZ)
         self._codec = {"crf": str(crf), "preset": preset}
@@ -79,6 +86,7 @@ class HlsWriter:
         self._container: Any = None
         self._streams: tuple[Any, Any] | None = None
         self._frames = 0
+        self._turning = threading.Lock()
         self._segment: list[bytes] = []
         self._segment_filled = 0
         self._written_frames = 0
@@ -93,6 +101,11 @@ class HlsWriter:
     def frames(self) -> int:
         """Pictures taken so far."""
         return self._frames
+
+    @property
+    def segment_frames(self) -> int:
+        """Pictures of a whole segment."""
+        return self._segment_frames
 
     def add(self, picture: Picture, sound: npt.NDArray[np.float32]) -> None:
         """Append a picture and its 40 ms of sound.
@@ -145,14 +158,42 @@ class HlsWriter:
             self._container.close()
         self._streams = self._container = None
 
+    def fragments(self, segment: int, first: int = 0) -> list[bytes]:
+        """Return the fragments of a segment that are whole by now, from one on; any thread.
+
+        Raises:
+            SessionClosed: the folder is gone.
+        """
+        with self._turning:
+            if segment >= self.playlist.segments:
+                return self._segment[first:] if segment == self.playlist.segments else []
+        sink = FragmentSink()
+        sink.write(self._read(f"seg_{segment}.m4s"))
+        return [fragment.data for fragment in sink.take_fragments()[first:]]
+
+    def header(self) -> bytes:
+        """Return what stands before the fragments; any thread, once there is a fragment.
+
+        Raises:
+            SessionClosed: the folder is gone.
+        """
+        return self._read(INIT)
+
     def _open(self, width: int, height: int) -> tuple[Any, Any]:
         options = {"movflags": "frag_keyframe+cmaf+skip_trailer", "use_editlist": "0", "flush_packets": "1"}
-        if self._part_frames is not None:
-            # At exactly so many pictures the next one ends the fragment, before sound of the same age can.
-            options["frag_duration"] = str(self._part_frames * 1_000_000 // FRAME_RATE_HZ)
+        # At exactly so many pictures the next one ends the fragment, before sound of the same age can.
+        options["frag_duration"] = str((self._part_frames or FRAGMENT_FRAMES) * 1_000_000 // FRAME_RATE_HZ)
         self._container = av.open(self._sink, "w", format="mp4", options=options)
+        self._container.metadata.update(self._marking.tags)
         # Only where a segment begins is there a key frame; without look-ahead a picture leaves the encoder at once.
         quality = {**self._codec, "tune": "zerolatency", "forced-idr": "1", "g": "100000", "sc_threshold": "0"}
+        # The same packets go to viewers over WebRTC, where all take constrained baseline, at a rate that does not flood them.
+        quality |= {
+            "profile": "baseline",
+            "level": "31",
+            "maxrate": str(_MAX_VIDEO_BPS),
+            "bufsize": str(_MAX_VIDEO_BPS),
+        }
         video: Any = self._container.add_stream("libx264", rate=FRAME_RATE_HZ, options=quality)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = Fraction(1, _VIDEO_TICKS)
@@ -175,8 +216,8 @@ class HlsWriter:
 
     def _mux_audio(self, packets: list[Any]) -> None:
         for packet in packets:
-            packet.pts += _PRIMING
-            packet.dts += _PRIMING
+            packet.pts += PRIMING_SAMPLES
+            packet.dts += PRIMING_SAMPLES
             self._container.mux(packet)
 
     @staticmethod
@@ -189,7 +230,7 @@ class HlsWriter:
     def _store(self) -> None:
         header = self._sink.take_header()
         if header is not None:
-            self._write(INIT, header)
+            self._write(INIT, header + self._marking.mp4_box)
         for fragment in self._sink.take_fragments():
             self._add_fragment(fragment)
 
@@ -212,9 +253,11 @@ class HlsWriter:
     def _end_segment(self) -> None:
         name = f"seg_{self.playlist.segments}.m4s"
         self._write(name, b"".join(self._segment))
-        dropped = self.playlist.add_segment(name, self._seconds(self._written_frames, self._segment_filled))
+        with self._turning:
+            dropped = self.playlist.add_segment(name, self._seconds(self._written_frames, self._segment_filled))
+            self._segment = []
         self._written_frames += self._segment_filled
-        self._segment, self._segment_filled = [], 0
+        self._segment_filled = 0
         for part in dropped:
             (self._folder / part).unlink(missing_ok=True)
 
@@ -222,6 +265,14 @@ class HlsWriter:
         self._write(PLAYLIST, self.playlist.text().encode())
         if self._on_change is not None:
             self._on_change()
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            raise SessionClosed(
+                f"{name} of the film is gone ({error.strerror or error}); begin another session"
+            ) from error
 
     def _write(self, name: str, data: bytes) -> None:
         part = self._folder / f".{name}.part"

@@ -121,6 +121,7 @@ class PictureTrack(PacketTrack):
         on_begin: see `PacketTrack`.
         on_end: see `PacketTrack`.
         on_key_wanted: called when only a key frame helps.
+        depth: pictures that may wait.
     """
 
     kind = "video"
@@ -132,8 +133,9 @@ class PictureTrack(PacketTrack):
         on_begin: Callable[[PacketTrack], None],
         on_end: Callable[[PacketTrack], None],
         on_key_wanted: Callable[[], None],
+        depth: int = _MAX_PICTURES,
     ) -> None:
-        super().__init__(on_begin=on_begin, on_end=on_end, depth=_MAX_PICTURES)
+        super().__init__(on_begin=on_begin, on_end=on_end, depth=depth)
         self.codec = codec
         self.request_key_frame = on_key_wanted
         self._needs_key = True

@@ -46,6 +46,9 @@ def render(
     lead_in: Annotated[float, typer.Option(min=0, max=60, metavar="SECONDS", help="Rest before the sound.")] = 0.0,
     lead_out: Annotated[float, typer.Option(min=0, max=60, metavar="SECONDS", help="Rest behind it.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides blinks, glances and sway: the same seed, the same film.")] = 0,
+    watermark: Annotated[
+        str | None, typer.Option(metavar="TEXT|PNG", help="Burn this into the picture, such as AI-generated [nothing].")
+    ] = None,
     still: Annotated[bool, typer.Option("--still", help="Only the mouth moves.")] = False,
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the picture: each 6 more halve the size.")] = 17,
     preset: Annotated[str, typer.Option(help="x264's: from ultrafast to veryslow.")] = "veryfast",
@@ -69,6 +72,7 @@ def render(
             "engines": engine or None,
             "device": device,
             "runtime": runtime,
+            "watermark": watermark,
             "log_level": "warning",
         }
         if still:

@@ -23,6 +23,8 @@ from webrtc_avatar.avatar.package import AnyAvatar
 from webrtc_avatar.engine import AnyEngine, bulk
 from webrtc_avatar.engine.request import Face
 from webrtc_avatar.errors import InvalidSettings
+from webrtc_avatar.media.marking import Marking
+from webrtc_avatar.media.signing import film_signer
 from webrtc_avatar.render.mp4 import Mp4
 from webrtc_avatar.render.performance import Performance
 from webrtc_avatar.render.sound import Moment, film_rate, length_s, moments
@@ -102,18 +104,19 @@ async def render(
         avatar: who speaks.
         script: what is filmed.
         engine: a started engine.
-        settings: the level of silence, and how the head is held.
+        settings: the level of silence, how the head is held, what is burned into the picture, and who signs.
         progress: is told of each few frames.
 
     Raises:
         UnreadableSound: the sound file holds none.
         CannotWrite: the film cannot be written; nothing of it is left.
-        InvalidSettings: an odd number of pixels.
+        InvalidSettings: an odd number of pixels, or a certificate that cannot sign.
         InvalidAvatar: the avatar's pictures or networks cannot be used.
         EngineFailure: the engine stopped.
     """
     if script.frame_px is not None and script.frame_px % 2:
         raise InvalidSettings(f"frames of {script.frame_px} pixels cannot be encoded; give an even number, such as 512")
+    signer = film_signer(settings.c2pa_certificate, settings.c2pa_key)
     started_s = time.monotonic()
     cv2.setNumThreads(1)
     with (
@@ -125,6 +128,8 @@ async def render(
             crf=script.crf,
             preset=script.preset,
             overwrite=script.overwrite,
+            marking=Marking(avatar.name),
+            signer=signer,
         ) as mp4,
     ):
         chunks_after = (await asyncio.wrap_future(engine.load(avatar))).chunks_after
@@ -207,7 +212,8 @@ class _Studio:
 
     async def _make(self, pool: ThreadPoolExecutor) -> None:
         group: list[tuple[Moment, Face]] = []
-        async with aclosing(bulk.frames(self._engine, self._avatar, self._chunks(pool))) as faces:
+        chunks, needs = self._chunks(pool), self._performance.needs_face
+        async with aclosing(bulk.frames(self._engine, self._avatar, chunks, wanted=needs)) as faces:
             async for face in faces:
                 group.append((self._waiting.popleft(), face))
                 if len(group) == _TOGETHER:

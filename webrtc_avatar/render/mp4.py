@@ -1,4 +1,4 @@
-"""Writes a film: H.264 and AAC in an MP4 that is whole or not there at all."""
+"""Writes a film: H.264 and AAC in an MP4 that is whole or not there at all, and that says that it is synthetic."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.audio.decode import Piece
 from webrtc_avatar.avatar.compose import Picture
 from webrtc_avatar.errors import CannotWrite
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
+from webrtc_avatar.media.signing import FilmSigner
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 _BITS_PER_SAMPLE = 4
@@ -37,6 +39,8 @@ class Mp4:
         crf: quality of the picture, 0 to 51: each 6 more halve the bits; 17 cannot be told from the original.
         preset: x264's, how much work goes into small files.
         overwrite: replace a file that is there.
+        marking: what it says of its origin.
+        signer: signs it in the end, if there is one.
 
     Raises:
         CannotWrite: the file is there already, its name does not end as films do, or it cannot be made.
@@ -51,8 +55,11 @@ class Mp4:
         crf: int = 17,
         preset: str = "veryfast",
         overwrite: bool = False,
+        marking: Marking = OF_NOBODY,
+        signer: FilmSigner | None = None,
     ) -> None:
         self.path = path
+        self._marking, self._signer = marking, signer
         self._check(overwrite)
         self._options = {"crf": str(crf), "preset": preset}
         self._overwrite = overwrite
@@ -61,9 +68,14 @@ class Mp4:
         try:
             self._part.open("xb").close()
             self._container = av.open(
-                f"file:{self._part}", "w", format="mov" if path.suffix.lower() == ".mov" else "mp4",
+                f"file:{self._part}",
+                "w",
+                format="mov" if self._is_quicktime else "mp4",
                 options={"movflags": "faststart"},
-            )  # fmt: skip
+            )
+            self._container.metadata.update(marking.tags)
+            if self._is_quicktime:
+                self._container.metadata["xmp"] = marking.xmp.decode()
         except OSError as error:
             self._part.unlink(missing_ok=True)
             raise CannotWrite(
@@ -120,6 +132,11 @@ class Mp4:
                 self._mux(stream.encode(None))
             try:
                 self._container.close()
+                if not self._is_quicktime:
+                    with self._part.open("ab") as file:
+                        file.write(self._marking.mp4_box)
+                if self._signer is not None:
+                    self._sign(self._signer)
             except OSError as error:
                 raise self._full(error) from error
             self._check(self._overwrite)
@@ -136,6 +153,19 @@ class Mp4:
             pass  # what could not be written is thrown away
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _sign(self, signer: FilmSigner) -> None:
+        """Last of all, for the signature covers all that the file holds by then."""
+        signed = self._part.with_suffix(".signed")
+        try:
+            signer.sign(self._part, signed, name=self.path.name)
+            os.replace(signed, self._part)
+        finally:
+            signed.unlink(missing_ok=True)
+
+    @property
+    def _is_quicktime(self) -> bool:
+        return self.path.suffix.lower() == ".mov"
 
     def _check(self, overwrite: bool) -> None:
         if self.path.suffix.lower() not in SUFFIXES:

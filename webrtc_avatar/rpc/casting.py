@@ -15,8 +15,10 @@ from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.avatar.painter import Painter
 from webrtc_avatar.avatar.painters import painter_of
+from webrtc_avatar.avatar.watermark import NO_WATERMARKS, Watermark, Watermarks
 from webrtc_avatar.engine import AnyEngine, Face
 from webrtc_avatar.errors import InvalidRequest
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Cast:
         chunks_after: chunks after it that it waits for in live sessions.
         weight_order: where the mouth weights that become blendshapes are among the model's; None: it yields others, or none.
         counts: see `Counts`.
+        marking: what its pictures say of their origin.
+        watermark: burned into whole frames; None: none is.
     """
 
     avatar: AnyAvatar
@@ -67,6 +71,8 @@ class Cast:
     chunks_after: int
     weight_order: npt.NDArray[np.intp] | None = None
     counts: Counts = field(default_factory=Counts)
+    marking: Marking = OF_NOBODY
+    watermark: Watermark | None = None
 
 
 class Casting:
@@ -76,12 +82,16 @@ class Casting:
         library: what is installed.
         engine: a started engine.
         pool: threads for what reads files.
+        watermarks: what is burned into whole frames.
     """
 
-    def __init__(self, library: Library, engine: AnyEngine, pool: Executor) -> None:
+    def __init__(
+        self, library: Library, engine: AnyEngine, pool: Executor, watermarks: Watermarks = NO_WATERMARKS
+    ) -> None:
         self._library = library
         self._engine = engine
         self._pool = pool
+        self._watermarks = watermarks
         self._casts: dict[str, Cast] = {}
         self._counts: defaultdict[str, Counts] = defaultdict(Counts)
 
@@ -110,7 +120,10 @@ class Casting:
             painter = await asyncio.get_running_loop().run_in_executor(self._pool, painter_of, avatar)
             order = weight_order(avatar.model.weights) if isinstance(avatar, Avatar) else None
             reach = (model.chunks_before, model.chunks_after)
-            cast = self._casts[name] = Cast(avatar, painter, *reach, weight_order=order, counts=self._counts[name])
+            cast = self._casts[name] = Cast(
+                avatar, painter, *reach, weight_order=order, counts=self._counts[name],
+                marking=Marking(name), watermark=self._watermarks.of(avatar),
+            )  # fmt: skip
         return cast
 
     def known(self, name: str) -> Cast | None:
@@ -118,5 +131,6 @@ class Casting:
         return self._casts.get(name)
 
     def loaded(self) -> list[str]:
-        """Return the names of the avatars whose networks are in memory."""
-        return sorted(model.name for model in self._engine.status().models if model.devices)
+        """Return the names of the avatars whose networks are in memory; faces that visitors uploaded are nobody else's business."""
+        models = self._engine.status().models
+        return sorted(model.name for model in models if model.devices and self._library.folder(model.name) is not None)

@@ -87,7 +87,9 @@ def draw(cast: Cast, face: Face, output: Output) -> Frame:
         if output.composition is Composition.FACE_ONLY:
             picture = face_of(picture, painter.layout, bounds)
             width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
-        image = encode(picture, painter.layout, output)
+        elif cast.watermark is not None:
+            picture = cast.watermark.burn(picture, painter.layout)
+        image = cast.marking.in_image(encode(picture, painter.layout, output))
         shapes = _shapes(cast, face, base) if output.blendshapes else None
     except AvatarServerError as failure:
         return Frame(face.index, error=failure)

@@ -70,7 +70,7 @@ class LipSync:
         self._idle = asyncio.Event()
         self._idle.set()
         self._started_s = time.monotonic()
-        self.casting = Casting(library, engine, self._pool)
+        self.casting = Casting(library, engine, self._pool, settings.watermarks)
 
     @property
     def draining(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from webrtc_avatar.audio.chunk import FRAME_RATE_HZ
 from webrtc_avatar.avatar.library import Library
+from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.avatar.painter import Bounds
 from webrtc_avatar.errors import FrameOutOfRange, InvalidRequest, UnknownAvatar
 from webrtc_avatar.rpc.casting import Cast, Casting, Counts
@@ -157,5 +158,10 @@ def _footage(cast: Cast, base: int, video_type: str) -> bytes:
     painter = cast.painter
     if video_type in ("", painter.video_types[0]):
         # As `paint` gives it, so that a face pasted over it fits to the last bit of the colour conversion.
-        return encode(painter.paint(base, None), painter.layout, Output())
-    return encode(painter.footage(base, video_type), "bgr", Output())
+        picture = painter.paint(base, None)
+        if cast.watermark is not None:
+            picture = cast.watermark.burn(picture, painter.layout)
+        image = encode(picture, painter.layout, Output())
+    else:
+        image = encode(painter.footage(base, video_type), "bgr", Output())
+    return cast.marking.in_image(image) if isinstance(cast.avatar, Avatar) else image  # footage was filmed

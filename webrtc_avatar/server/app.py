@@ -22,10 +22,13 @@ from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.serve import RpcServer
 from webrtc_avatar.server import (
     chunked,
+    faces,
     lipsync_socket,
     memory,
     middleware,
     monitoring,
+    openapi,
+    origins,
     pages,
     signalling,
     speech_sockets,
@@ -33,7 +36,9 @@ from webrtc_avatar.server import (
 )
 from webrtc_avatar.server import speech as speech_http
 from webrtc_avatar.server.barge_in import silero
+from webrtc_avatar.server.film_viewers import FILM_VIEWERS, FilmViewers
 from webrtc_avatar.server.live import LiveSessions
+from webrtc_avatar.server.uploaded_faces import FACES, UploadedFaces
 from webrtc_avatar.session import SessionManager
 from webrtc_avatar.settings import Settings
 from webrtc_avatar.speech.service import SpeechService
@@ -58,19 +63,22 @@ def create_app(settings: Settings) -> web.Application:
     """
     memory.bound_allocator()
     app = web.Application(
-        middlewares=[middleware.errors_as_json, middleware.own_pages_only, middleware.patient_within_limits],
+        middlewares=[middleware.errors_as_json, origins.allowed_pages_only, middleware.patient_within_limits],
         client_max_size=settings.max_request_bytes,
     )
     app[signalling.SETTINGS] = settings
     app[middleware.METRICS] = Metrics()
     app.on_response_prepare.append(middleware.add_headers)
+    app.on_response_prepare.append(origins.add_headers)
     monitoring.add_routes(app)
+    openapi.add_routes(app)
     signalling.add_routes(app)
     whep.add_routes(app)
     lipsync_socket.add_routes(app, lambda: (app[LIPSYNC], app[PACKAGES]))
     chunked.add_routes(app)
     speech_http.add_routes(app)
     speech_sockets.add_routes(app)
+    faces.add_routes(app)
     pages.add_routes(app)
     app.cleanup_ctx.append(_rooms)
     return app
@@ -87,7 +95,11 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     engine.start()
     library = Library(settings.avatar_folders)
     CACHE.budget_bytes = settings.frame_cache_mb * 1_000_000
-    manager = SessionManager(settings=settings, library=library, engine=engine, pool=pool, metrics=metrics)
+    sessions = ChunkedSessions(settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine, metrics=metrics)
+    uploaded = UploadedFaces(sessions.faces, settings, metrics, lambda: manager.sessions())  # noqa: PLW0108 - made below
+    manager = SessionManager(
+        settings=settings, library=library, engine=engine, pool=pool, metrics=metrics, unlisted=uploaded.find
+    )
     if settings.barge_in:
         silero()  # what is missing for it stops the server now, not the first session later
     speech = SpeechService(settings, metrics)
@@ -99,17 +111,19 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     app[speech_http.SPEECH] = speech
     app[LIPSYNC] = lipsync
     app[PACKAGES] = packages
-    app[chunked.CHUNKED] = sessions = ChunkedSessions(
-        settings=settings, ear=lambda: drawn(library.get(EAR)), engine=engine
-    )
+    app[chunked.CHUNKED] = sessions
+    app[FACES] = uploaded
+    app[FILM_VIEWERS] = film_viewers = FilmViewers(settings, metrics)
     try:
         await manager.load(settings.avatar)
         async with _grpc(app, lipsync, packages):
             yield
     finally:
-        await sessions.aclose()
         await live.aclose("server shutting down")
         await speech.aclose()
+        await uploaded.aclose()
+        await film_viewers.aclose()
+        await sessions.aclose()
         lipsync.close()
         engine.close()
         pool.shutdown()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import time
 
 from aiohttp import web
 
@@ -17,10 +19,12 @@ from webrtc_avatar.chunked.sessions import ChunkedSessions
 from webrtc_avatar.errors import AvatarServerError, InvalidRequest
 from webrtc_avatar.media.hls import PLAYLIST
 from webrtc_avatar.server.middleware import Handler, error_response
+from webrtc_avatar.server.reloads import Reloads
 from webrtc_avatar.server.signalling import SETTINGS
 from webrtc_avatar.server.uploads import read_form
 
 CHUNKED = web.AppKey("chunked", ChunkedSessions)
+_RELOADS = web.AppKey("reloads", Reloads)
 
 _BASE = "/api/audio-driven/chunked"
 _SEGMENT = re.compile(r"seg_(\d{1,9})(?:\.(\d{1,9}))?\.m4s")
@@ -92,10 +96,15 @@ async def playlist(request: web.Request) -> web.Response:
     """Answer the playlist; the first time, or where a reload asks for it, once there is what it waits for."""
     session = request.app[CHUNKED].get(request.match_info["session_id"])
     session.touch()
+    session.watching.open_hls()
     segment, part = _asked(request)
     if segment is not None and segment > session.segments + _AHEAD:
         raise InvalidRequest(f"_HLS_msn={segment} lies too far ahead; the newest segment is {session.segments - 1}")
+    reloads, client = request.app[_RELOADS], f"{request.remote} {request.headers.get('User-Agent', '')}"
+    if segment is None and reloads.comes_too_soon(session, client, time.monotonic()):
+        segment, part = session.segments, None
     await _at_most(session, segment or 0, part if segment is not None else 0)
+    reloads.note(session, client, time.monotonic())
     if not session.playlist_path.is_file():
         raise web.HTTPNotFound(text="nothing was fed yet, so there is nothing to see; try again in a moment")
     text = await asyncio.to_thread(session.playlist_path.read_text)
@@ -131,6 +140,7 @@ async def preflight(_request: web.Request) -> web.Response:
 
 def add_routes(app: web.Application) -> None:
     """Add the endpoints of chunked sessions."""
+    app[_RELOADS] = Reloads(math.ceil(app[SETTINGS].hls_segment_s) / 2)
     app.router.add_post(f"{_BASE}/init", _with_detail(init))
     app.router.add_post(f"{_BASE}/feed", _with_detail(feed))
     app.router.add_get(f"{_BASE}/status/{{session_id}}", _with_detail(status))
@@ -138,15 +148,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(f"/hls/{{session_id}}/{PLAYLIST}", _with_detail(playlist))
     app.router.add_get(r"/hls/{session_id}/{name:init\.mp4|seg_\d+(\.\d+)?\.m4s}", _with_detail(media))
     app.router.add_route("OPTIONS", "/hls/{session_id}/{name}", preflight)
-    app.on_response_prepare.append(_open_to_all)
-
-
-async def _open_to_all(request: web.Request, response: web.StreamResponse) -> None:
-    """Let other sites' pages play films; nothing in them depends on who asks."""
-    if request.path.startswith("/hls/"):
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = "Content-Length, Content-Range"
-        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
 
 def _with_detail(handler: Handler) -> Handler:
@@ -178,6 +179,6 @@ def _asked(request: web.Request) -> tuple[int | None, int | None]:
 async def _at_most(session: ChunkedSession, segment: int, part: int | None) -> None:
     try:
         async with asyncio.timeout(_WAIT_S):
-            await session.wait_for(segment, part)
+            await session.watching.wait_for(segment, part)
     except TimeoutError:
         pass

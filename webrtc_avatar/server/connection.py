@@ -20,6 +20,7 @@ from aiortc import (
 
 from webrtc_avatar.errors import InvalidRequest, UnsupportedMedia
 from webrtc_avatar.media.broadcast import Broadcast
+from webrtc_avatar.media.film_broadcast import FilmBroadcast
 from webrtc_avatar.media.sink import MicrophoneSink
 from webrtc_avatar.metrics import Metrics
 from webrtc_avatar.server import negotiation
@@ -42,9 +43,9 @@ class Connection:
 
     def __init__(
         self,
-        session: Session,
-        speaking: Speaking,
-        broadcast: Broadcast,
+        session: Session | None,
+        speaking: Speaking | None,
+        broadcast: Broadcast | FilmBroadcast,
         settings: Settings,
         metrics: Metrics,
         *,
@@ -55,9 +56,9 @@ class Connection:
         """Take what the peer is connected to.
 
         Args:
-            session: whose sound and picture the peer gets.
-            speaking: what it is asked to say.
-            broadcast: the session's encoders.
+            session: whose sound and picture the peer gets; none: those of a film, which has no control channel.
+            speaking: what the session is asked to say.
+            broadcast: the encoders.
             settings: ICE servers and timeouts.
             metrics: where the sink counts.
             microphone: the peer's sound drives the session.
@@ -131,7 +132,7 @@ class Connection:
             transceiver.setCodecPreferences(negotiation.opus_preferences())
             if sends:
                 transceiver.sender.replaceTrack(self._broadcast.audio())
-            if receives:
+            if receives and self._session is not None:
                 self._sink = MicrophoneSink(self._session.feed, metrics=self._metrics)
                 self._sink.attach(transceiver.receiver)
         elif offer.video_codec is not None:
@@ -171,10 +172,10 @@ class Connection:
             self._leave("the peer left" if self._connected else "no connection to the peer came about")
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
-        if channel.label == LABEL and self._control is None and not self._gone:
-            self._control = ControlChannel(
-                channel, self._session, self._speaking, self._metrics, may_command=self._microphone
-            )
+        session, speaking = self._session, self._speaking
+        if channel.label != LABEL or session is None or speaking is None or self._control is not None or self._gone:
+            return
+        self._control = ControlChannel(channel, session, speaking, self._metrics, may_command=self._microphone)
 
     async def _watch(self) -> None:
         """End a peer that never connects, and one from which nothing arrives any more."""

@@ -9,12 +9,11 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from webrtc_avatar.errors import AvatarServerError, Forbidden, InvalidRequest, ServerFull, Unauthorized
+from webrtc_avatar.errors import AvatarServerError, InvalidRequest, ServerFull, Unauthorized
 from webrtc_avatar.rpc.audio_stream import AudioMessage, stream_audio
 from webrtc_avatar.rpc.errors import status_of
 from webrtc_avatar.rpc.frame import Frame, frame_fields
@@ -22,6 +21,7 @@ from webrtc_avatar.rpc.lipsync import LipSync
 from webrtc_avatar.rpc.packages import Packages
 from webrtc_avatar.rpc.sound import Encoding
 from webrtc_avatar.server import lipsync_messages as messages
+from webrtc_avatar.server import origins
 from webrtc_avatar.server.lipsync_messages import Fields
 from webrtc_avatar.server.signalling import SETTINGS
 from webrtc_avatar.settings import Settings
@@ -73,11 +73,11 @@ def add_routes(app: web.Application, service: Callable[[], tuple[LipSync, Packag
 
 
 def check_caller(request: web.Request, settings: Settings) -> None:
-    """Ask for the token, or without one for this server's own pages: browsers let any site's page open a socket.
+    """Ask for the token, or without one for pages that are allowed: browsers let any site's page open a socket.
 
     Raises:
         Unauthorized: the token is missing, or another one.
-        Forbidden: the request comes from another site's page.
+        Forbidden: the request comes from a page that is not allowed.
     """
     if settings.token is not None:
         token = settings.token.get_secret_value()
@@ -89,11 +89,7 @@ def check_caller(request: web.Request, settings: Settings) -> None:
                 "this server asks for its token: send the header Authorization: Bearer TOKEN, or ?access_token=TOKEN"
             )
         return
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise Forbidden(
-            f"a page of {origin[:200]!r} may not call {request.host}; open this server's own page, or set a token on the server"
-        )
+    origins.check(request)
 
 
 class _Caller:

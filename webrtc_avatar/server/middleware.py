@@ -24,10 +24,11 @@ BODY_TIMEOUT_S = 10.0
 UPLOADS = "/api/audio-driven/"
 """What lies below it reads its own bodies."""
 
+FACE_UPLOAD = "/api/faces"
+"""So does a photo."""
+
 SOUND_UPLOAD = re.compile(r"/api/sessions/[^/]+/audio")
 """So does a session that is given a file to play."""
-
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -35,7 +36,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Content-Security-Policy": (
-        "default-src 'self'; media-src 'self' mediastream:; object-src 'none'; base-uri 'none'; form-action 'none'"
+        "default-src 'self'; media-src 'self' mediastream: blob:; object-src 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
 
@@ -94,19 +95,14 @@ def _message(request: web.Request, answer: web.HTTPException) -> str:
     return answer.text or answer.reason
 
 
-@web.middleware
-async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what another site's page makes a visitor's browser send; watching (WHEP) is open to other sites."""
-    cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    if cross_site and request.method not in _SAFE_METHODS and not request.path.startswith("/whep/"):
-        raise web.HTTPForbidden(text="this request comes from another site's page; open this server's own page")
-    return await handler(request)
+def _reads_its_own_body(path: str) -> bool:
+    return path.startswith(UPLOADS) or path == FACE_UPLOAD or SOUND_UPLOAD.fullmatch(path) is not None
 
 
 @web.middleware
 async def patient_within_limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the whole body first, and give up on one that trickles in for ever. Forms with files have limits of their own."""
-    if request.body_exists and not request.path.startswith(UPLOADS) and not SOUND_UPLOAD.fullmatch(request.path):
+    if request.body_exists and not _reads_its_own_body(request.path):
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 await request.read()

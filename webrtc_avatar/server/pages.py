@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 from aiohttp import web
 
 from webrtc_avatar.avatar.casting import make_actor
-from webrtc_avatar.avatar.library import Library
-from webrtc_avatar.server.signalling import LIBRARY
+from webrtc_avatar.avatar.package import AnyAvatar
+from webrtc_avatar.avatar.watermark import Watermarks
+from webrtc_avatar.media.marking import OF_NOBODY, Marking
+from webrtc_avatar.server.signalling import LIBRARY, SETTINGS
+from webrtc_avatar.server.uploaded_faces import FACES
 
 FOLDER = Path(__file__).resolve().parents[2] / "web"
 
@@ -37,12 +42,19 @@ async def page(request: web.Request) -> web.StreamResponse:
 async def poster(request: web.Request) -> web.Response:
     """Answer a still picture of an avatar at rest, as JPEG."""
     loop = asyncio.get_running_loop()
-    body = await loop.run_in_executor(None, _draw_poster, request.app[LIBRARY], request.match_info["name"])
-    return web.Response(body=body, content_type="image/jpeg", headers={"Cache-Control": "max-age=300"})
+    name = request.match_info["name"]
+    face = request.app[FACES].peek(name)
+    find = partial(request.app[LIBRARY].get, name) if face is None else lambda: face.avatar
+    marks = request.app[SETTINGS].watermarks
+    jpeg = await loop.run_in_executor(None, _draw_poster, find, marks)
+    body = (Marking(name) if face is None else OF_NOBODY).in_image(jpeg)
+    kept = "max-age=300" if face is None else "no-store"
+    return web.Response(body=body, content_type="image/jpeg", headers={"Cache-Control": kept})
 
 
-def _draw_poster(library: Library, name: str) -> bytes:
-    picture = make_actor(library.get(name), seed=0).draw(0, None)
+def _draw_poster(find: Callable[[], AnyAvatar], watermarks: Watermarks) -> bytes:
+    avatar = find()
+    picture = make_actor(avatar, seed=0, watermark=watermarks.of(avatar)).draw(0, None)
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY]
     )

@@ -14,6 +14,7 @@ from webrtc_avatar.avatar.style import Style, read_style
 from webrtc_avatar.errors import InvalidRequest
 from webrtc_avatar.server.live import LiveSession, LiveSessions
 from webrtc_avatar.server.negotiation import read_offer
+from webrtc_avatar.server.uploaded_faces import FACES
 from webrtc_avatar.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -31,6 +32,7 @@ async def config(request: web.Request) -> web.Response:
             "ice_servers": [server.model_dump(exclude_none=True) for server in settings.ice_servers],
             "avatars": [asdict(info) for info in request.app[LIBRARY].infos()],
             "default_avatar": settings.avatar,
+            "faces": _faces(request),
             "version": __version__,
         }
     )
@@ -81,6 +83,14 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/sessions", list_sessions)
     app.router.add_get("/api/sessions/{session_id}", get_session)
     app.router.add_delete("/api/sessions/{session_id}", close_session)
+
+
+def _faces(request: web.Request) -> dict[str, Any] | None:
+    """Return what a page needs to offer "use my photo"; None where no photos are taken."""
+    if not request.app[FACES].offered:
+        return None
+    settings = request.app[SETTINGS]
+    return {"max_bytes": settings.chunked_max_image_bytes, "save": settings.save_faces}
 
 
 def _describe(live: LiveSession) -> dict[str, Any]:

@@ -14,6 +14,8 @@ TIMEOUT_S = 60.0
 
 _FIELD_BYTES = 4096
 _MOST_PARTS = 32
+_PART_BYTES = _FIELD_BYTES + 1024
+"""What a part may take, its headers included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ async def read_form(request: web.Request, most_bytes: Mapping[str, int]) -> Form
     """
     if request.content_type != "multipart/form-data":
         raise InvalidRequest(f"expected Content-Type: multipart/form-data; got {request.content_type!r}")
+    most = sum(most_bytes.values()) + _MOST_PARTS * _PART_BYTES
+    if (request.content_length or 0) > most:
+        sizes = ", ".join(f"{name} at most {size} bytes" for name, size in most_bytes.items())
+        raise BodyTooLarge(
+            f"the form has {request.content_length} bytes, which is too much ({sizes}); send less at a time"
+        )
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await _read(request, most_bytes)
@@ -77,10 +85,18 @@ async def _read(request: web.Request, most_bytes: Mapping[str, int]) -> Form:
             raise InvalidRequest("a form has at most 32 parts, each with a name, and no parts inside of parts")
         data = await _content(part, part.name, most_bytes.get(part.name, _FIELD_BYTES))
         if part.name in most_bytes:
+            if part.filename is None and _is_text(part):
+                if data:
+                    raise InvalidRequest(f"{part.name} came as a text; send it as a file, with a file name")
+                continue
             files[part.name] = File(data, part.headers.get("Content-Type", "").split(";")[0].strip())
         else:
             fields[part.name] = data.decode("utf-8")
     return Form(fields, files)
+
+
+def _is_text(part: BodyPartReader) -> bool:
+    return part.headers.get("Content-Type", "text/plain").startswith("text/")
 
 
 async def _content(part: BodyPartReader, name: str, most: int) -> bytes:

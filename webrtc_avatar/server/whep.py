@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from webrtc_avatar.errors import UnsupportedMedia
+from webrtc_avatar.chunked.session import ChunkedSession
+from webrtc_avatar.errors import UnknownSession, UnsupportedMedia
 from webrtc_avatar.log import session_context
+from webrtc_avatar.server.chunked import CHUNKED
+from webrtc_avatar.server.film_viewers import FILM_VIEWERS
 from webrtc_avatar.server.negotiation import read_offer
 from webrtc_avatar.server.signalling import LIVE, SETTINGS
 
-_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Location, Retry-After"}
 _SDP = "application/sdp"
 
 
@@ -22,10 +24,14 @@ async def watch(request: web.Request) -> web.Response:
     if request.content_type != _SDP:
         raise UnsupportedMedia(f"expected Content-Type: {_SDP}; got {request.content_type!r}")
     session_id = request.match_info["session_id"]
-    live = request.app[LIVE].get(session_id)
-    offer = read_offer(await request.text(), request.app[SETTINGS].video_codecs)
-    with session_context(session_id):
-        viewer_id, answer = await live.add_viewer(offer)
+    film = _film(request)
+    if film is not None:
+        viewer_id, answer = await request.app[FILM_VIEWERS].add(film, read_offer(await request.text(), ("H264",)))
+    else:
+        live = request.app[LIVE].get(session_id)
+        offer = read_offer(await request.text(), request.app[SETTINGS].video_codecs)
+        with session_context(session_id):
+            viewer_id, answer = await live.add_viewer(offer)
     return web.Response(
         status=201, text=answer, content_type=_SDP, headers={"Location": f"/whep/{session_id}/{viewer_id}"}
     )
@@ -33,13 +39,16 @@ async def watch(request: web.Request) -> web.Response:
 
 async def leave(request: web.Request) -> web.Response:
     """End a viewer."""
-    live = request.app[LIVE].get(request.match_info["session_id"])
-    await live.remove_viewer(request.match_info["viewer_id"])
+    film, viewer_id = _film(request), request.match_info["viewer_id"]
+    if film is not None:
+        await request.app[FILM_VIEWERS].remove(film, viewer_id)
+    else:
+        await request.app[LIVE].get(request.match_info["session_id"]).remove_viewer(viewer_id)
     return web.Response(status=200)
 
 
 async def preflight(request: web.Request) -> web.Response:
-    """Allow players on other sites to ask."""
+    """Say what is possible here, to players on other sites too."""
     methods = "POST" if "viewer_id" not in request.match_info else "DELETE"
     return web.Response(
         status=204,
@@ -52,10 +61,12 @@ async def preflight(request: web.Request) -> web.Response:
     )
 
 
-async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of other sites read what WHEP answers, errors included."""
-    if request.path.startswith("/whep/"):
-        response.headers.update(_CORS)
+def _film(request: web.Request) -> ChunkedSession | None:
+    """Return the chunked session that a request names, if there is one."""
+    try:
+        return request.app[CHUNKED].get(request.match_info["session_id"])
+    except UnknownSession:
+        return None
 
 
 def add_routes(app: web.Application) -> None:
@@ -64,4 +75,3 @@ def add_routes(app: web.Application) -> None:
     app.router.add_options("/whep/{session_id}", preflight)
     app.router.add_delete("/whep/{session_id}/{viewer_id}", leave)
     app.router.add_options("/whep/{session_id}/{viewer_id}", preflight)
-    app.on_response_prepare.append(add_cors)

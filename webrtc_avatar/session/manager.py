@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from webrtc_avatar.avatar.casting import AnyActor, make_actor
@@ -35,10 +36,19 @@ class SessionManager:
     """
 
     def __init__(
-        self, *, settings: Settings, library: Library, engine: AnyEngine, pool: ThreadPoolExecutor, metrics: Metrics
+        self,
+        *,
+        settings: Settings,
+        library: Library,
+        engine: AnyEngine,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        unlisted: Callable[[str], AnyAvatar | None] = lambda name: None,
     ) -> None:
+        """Take what sessions need; `unlisted` finds avatars that are not in the library."""
         self._settings = settings
         self._library = library
+        self._unlisted = unlisted
         self._engine = engine
         self._pool = pool
         self._metrics = metrics
@@ -104,7 +114,9 @@ class SessionManager:
 
     async def load(self, name: str) -> AnyAvatar:
         """Return an avatar whose model is ready to render; see `create` for what it raises."""
-        avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
+        avatar = self._unlisted(name)
+        if avatar is None:
+            avatar = await asyncio.get_running_loop().run_in_executor(self._pool, self._library.get, name)
         await asyncio.wrap_future(self._engine.load(avatar))
         return avatar
 
@@ -112,7 +124,8 @@ class SessionManager:
         """Return a loaded avatar and a new actor for it, made off the event loop: that takes some milliseconds."""
         avatar = await self.load(name)
         seed = self._settings.idle_seed if self._settings.idle_seed is not None else random.getrandbits(31)
-        make = functools.partial(make_actor, avatar, seed=seed, style=style, frame_px=self._settings.frame_px)
+        watermark, frame_px = self._settings.watermarks.of(avatar), self._settings.frame_px
+        make = functools.partial(make_actor, avatar, seed=seed, style=style, frame_px=frame_px, watermark=watermark)
         return avatar, await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     def get(self, session_id: str) -> Session:
