@@ -207,3 +207,31 @@ async def test_the_other_endpoints_answer_what_the_document_says(server):
 async def test_the_document_is_served_as_it_is_made(server):
     answer = await server.client.get("/openapi.json")
     assert await answer.json() == document()
+
+
+async def test_speech_answers_what_the_document_says(start):
+    server = await start(speech_workers=1)
+    walk = Walk(server.client)
+    one = "/api/sessions/{session_id}"
+    await walk("GET", "/api/voices", "/api/voices")
+    await walk("POST", "/api/speech", "/api/speech", json={"text": "Hello."})
+    await walk("POST", "/api/speech", "/api/speech", json={"text": "Hello."}, headers={"Accept": "audio/ogg"})
+    for body in (
+        {"text": ""},
+        {"text": "a", "voice": "nobody"},
+        {"text": "a", "emotion": "joy"},
+        {"text": "<speak><x/></speak>"},
+    ):
+        await walk("POST", "/api/speech", "/api/speech", json=body)
+    await walk("GET", "/api/speech/status", "/api/speech/status")
+    answer, _ = await walk("POST", "/api/sessions", "/api/sessions", json={})
+    session_id = (await answer.json())["session_id"]
+    await walk("POST", f"/api/sessions/{session_id}/speak", f"{one}/speak", json={"text": "Hello.", "interrupt": True})
+    await walk("POST", f"/api/sessions/{session_id}/speak", f"{one}/speak", json={"text": "a", "interrupt": "x"})
+    await walk("POST", f"/api/sessions/{session_id}/audio", f"{one}/audio", data=form(audio=wav(np.zeros(8_000))))
+    await walk("POST", f"/api/sessions/{session_id}/audio", f"{one}/audio", data=form(audio=b"noise"))
+    await walk("POST", f"/api/sessions/{session_id}/interrupt", f"{one}/interrupt")
+    await walk("POST", "/api/sessions/nobody/interrupt", f"{one}/interrupt")
+    for kind in ("speak", "audio"):
+        await walk("GET", f"/ws/{kind}/{session_id}", f"/ws/{kind}/{{session_id}}")
+        await walk("GET", f"/ws/{kind}/nobody", f"/ws/{kind}/{{session_id}}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from webrtc_avatar.client.bench_chunked_server import running
 from webrtc_avatar.client.bench_voices import TEXTS
 from webrtc_avatar.client.failures import ConnectionLost
 from webrtc_avatar.client.peer import Peer
@@ -37,6 +38,14 @@ class Heard:
     first_ms: list[float]
     silent_ms: list[float]
     still_ms: list[float]
+
+
+async def bench_server(url: str | None, *, repeats: int, on_progress: Progress) -> Heard:
+    """Measure a running server, or one that is started for it; see `bench_heard`."""
+    if url is not None:
+        return await bench_heard(url, repeats=repeats, on_progress=on_progress)
+    async with running(sessions=1, part_s=None) as server:
+        return await bench_heard(server.url, repeats=repeats, on_progress=on_progress)
 
 
 async def bench_heard(url: str, *, repeats: int, on_progress: Progress) -> Heard:

@@ -255,6 +255,54 @@ def chunked(
     shown.print(bench_chunked_report.tables(outcome))
 
 
+@bench_app.command()
+def speech(
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="A running server for what a viewer hears [one is started for it].")
+    ] = None,
+    voice: Annotated[str | None, typer.Option(help="Whose voice, ENGINE/NAME [the default one].")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="Most requests in a batch; may be repeated [1, 2, 4, 8].")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that speak [2].")] = None,
+    requests: Annotated[int, typer.Option(min=1, help="At once.")] = 48,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 5,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Have many texts said with and without batches, and a session speak and fall silent; print rates and waits."""
+    from webrtc_avatar.cli import load_settings
+    from webrtc_avatar.client import bench_voices, bench_voices_live, bench_voices_report
+    from webrtc_avatar.settings import Settings
+
+    console = Console(stderr=True)
+    sizes = batch or [1, 2, 4, 8]
+
+    def tell(step: str) -> None:
+        console.print(f"measuring {step}")
+
+    async def measure(settings: Settings) -> bench_voices_report.Outcome:
+        calls = await asyncio.to_thread(bench_voices.bench_calls, settings, sizes=sizes, rounds=rounds)
+        throughput = await bench_voices.bench_throughput(
+            settings, sizes=[0, *sizes], requests=requests, rounds=rounds, on_progress=tell
+        )
+        heard = await bench_voices_live.bench_server(url, repeats=2 * rounds, on_progress=tell)
+        return bench_voices_report.Outcome(throughput, calls, heard)
+
+    try:
+        flags = {"voice": voice, "speech_workers": workers}
+        settings = load_settings(None, {name: value for name, value in flags.items() if value is not None})
+        outcome = asyncio.run(measure(settings))
+        if json_path is not None:
+            _write_text(json_path, bench_voices_report.as_json(outcome) + "\n")
+    except AvatarServerError as error:
+        _fail(error)
+    shown = Console()
+    if not shown.is_terminal:
+        shown.width = _FILE_COLUMNS
+    shown.print(bench_voices_report.tables(outcome))
+
+
 def _write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, "utf-8")

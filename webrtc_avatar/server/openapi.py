@@ -11,6 +11,7 @@ from aiohttp import web
 
 from webrtc_avatar import __version__
 from webrtc_avatar.errors import AvatarServerError
+from webrtc_avatar.server import openapi_speech
 from webrtc_avatar.server.openapi_operations import OPERATIONS, Operation
 from webrtc_avatar.server.openapi_schemas import SCHEMAS
 
@@ -34,14 +35,15 @@ class _Refusal:
 def document() -> dict[str, Any]:
     """Return the document."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    operations = (*OPERATIONS, *openapi_speech.OPERATIONS)
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "webrtc_avatar", "version": __version__, "description": _ABOUT, "license": _LICENSE},
-        "tags": [{"name": name} for name in dict.fromkeys(operation.tag for operation in OPERATIONS)],
+        "tags": [{"name": name} for name in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": SCHEMAS | openapi_speech.SCHEMAS},
     }
 
 

@@ -12,15 +12,15 @@ from webrtc_avatar.errors import AvatarServerError
 Content = tuple[str, str | None]
 """A media type and the name of a schema; none: text or bytes."""
 
-_JSON, _SDP, _FORM = "application/json", "application/sdp", "multipart/form-data"
+JSON, _SDP, FORM = "application/json", "application/sdp", "multipart/form-data"
 _WHOLE = {"type": "integer", "minimum": 0}
 _NO_PAGE = (404, "not_found", "nothing at this path")
-_SLOW = (408, "too_slow", "the body took too long to arrive")
-_LARGE = (413, "too_large", "the body is larger than `max_request_bytes`")
-_BROKEN = (500, "internal", "a fault of the server; its log says more")
-_CHANGES = (errors.Forbidden,)
+SLOW = (408, "too_slow", "the body took too long to arrive")
+LARGE = (413, "too_large", "the body is larger than `max_request_bytes`")
+BROKEN = (500, "internal", "a fault of the server; its log says more")
+CHANGES = (errors.Forbidden,)
 _PHOTO = (errors.InvalidRequest, errors.NoFaceFound, errors.FaceTurnedAway, errors.PortraitUnavailable)
-_FULL = (errors.ServerFull, errors.ServerDraining)
+FULL = (errors.ServerFull, errors.ServerDraining)
 _ENGINE = (errors.EngineFailure, errors.EngineLost)
 
 
@@ -48,7 +48,7 @@ class Operation:
     summary: str
     answers: tuple[tuple[int, str, Content | None], ...]
     errors: tuple[type[AvatarServerError], ...] = ()
-    refusals: tuple[tuple[int, str, str], ...] = (_BROKEN,)
+    refusals: tuple[tuple[int, str, str], ...] = (BROKEN,)
     body: tuple[str, str | None, bool] | None = None
     query: tuple[tuple[str, str, dict[str, Any]], ...] = ()
     description: str = ""
@@ -64,37 +64,37 @@ _CHUNKED = "/api/audio-driven/chunked"
 _CHUNKED_OPERATIONS = (
     Operation(
         "POST", f"{_CHUNKED}/init", "initChunked", "chunked sessions", "Begin a session with a face",
-        answers=((200, "the session is ready", (_JSON, "ChunkedSession")),),
-        errors=(*_PHOTO, *_CHANGES, errors.SessionFinished, errors.BodyTooLarge, *_FULL, errors.EngineFailure),
-        refusals=(_SLOW, _BROKEN),
-        body=(_FORM, "ChunkedForm", True),
+        answers=((200, "the session is ready", (JSON, "ChunkedSession")),),
+        errors=(*_PHOTO, *CHANGES, errors.SessionFinished, errors.BodyTooLarge, *FULL, errors.EngineFailure),
+        refusals=(SLOW, BROKEN),
+        body=(FORM, "ChunkedForm", True),
     ),
     Operation(
         "POST", f"{_CHUNKED}/feed", "feedChunked", "chunked sessions", "Feed a piece of sound",
-        answers=((200, "it is taken", (_JSON, "Fed")),),
+        answers=((200, "it is taken", (JSON, "Fed")),),
         errors=(
-            errors.InvalidRequest, errors.InvalidAudio, *_CHANGES, errors.UnknownSession, errors.SessionFinished,
+            errors.InvalidRequest, errors.InvalidAudio, *CHANGES, errors.UnknownSession, errors.SessionFinished,
             errors.BodyTooLarge, errors.BufferFull, errors.UnreadableSound,
         ),
-        refusals=(_SLOW, _BROKEN),
-        body=(_FORM, "Feed", True),
+        refusals=(SLOW, BROKEN),
+        body=(FORM, "Feed", True),
     ),
     Operation(
         "GET", f"{_CHUNKED}/status/{{session_id}}", "chunkedStatus", "chunked sessions", "How far a session is",
-        answers=((200, "its state", (_JSON, "ChunkedStatus")),),
+        answers=((200, "its state", (JSON, "ChunkedStatus")),),
         errors=(errors.UnknownSession,),
     ),
     Operation(
         "DELETE", f"{_CHUNKED}/session/{{session_id}}", "deleteChunked", "chunked sessions",
         "End a session and delete its files",
-        answers=((200, "it is gone", (_JSON, "Deleted")),),
-        errors=(*_CHANGES, errors.UnknownSession),
+        answers=((200, "it is gone", (JSON, "Deleted")),),
+        errors=(*CHANGES, errors.UnknownSession),
     ),
     Operation(
         "GET", "/hls/{session_id}/playlist.m3u8", "playlist", "chunked sessions", "The film's playlist",
         answers=((200, "HLS, for players", ("application/vnd.apple.mpegurl", None)),),
         errors=(errors.InvalidRequest, errors.UnknownSession),
-        refusals=((404, "not_found", "nothing was fed yet"), _BROKEN),
+        refusals=((404, "not_found", "nothing was fed yet"), BROKEN),
         query=(
             ("_HLS_msn", "wait for this segment (RFC 8216bis 6.2.5.2)", _WHOLE),
             ("_HLS_part", "wait for this part of it", _WHOLE),
@@ -108,53 +108,53 @@ _CHUNKED_OPERATIONS = (
             (416, "the range lies outside of the file", None),
         ),
         errors=(errors.UnknownSession,),
-        refusals=(_NO_PAGE, _BROKEN),
+        refusals=(_NO_PAGE, BROKEN),
     ),
 )  # fmt: skip
 
 _LIVE_OPERATIONS = (
     Operation(
         "POST", "/offer", "offer", "live sessions", "Open a session for a microphone",
-        answers=((200, "the answer's SDP", (_JSON, "Answer")),),
+        answers=((200, "the answer's SDP", (JSON, "Answer")),),
         errors=(
-            errors.InvalidRequest, *_CHANGES, errors.UnknownAvatar, errors.UnsupportedMedia, errors.InvalidAvatar,
-            errors.InvalidCheckpoint, *_ENGINE, *_FULL, errors.ModelMemoryFull,
+            errors.InvalidRequest, *CHANGES, errors.UnknownAvatar, errors.UnsupportedMedia, errors.InvalidAvatar,
+            errors.InvalidCheckpoint, *_ENGINE, *FULL, errors.ModelMemoryFull,
         ),
-        refusals=(_SLOW, _LARGE, _BROKEN),
-        body=(_JSON, "Offer", True),
+        refusals=(SLOW, LARGE, BROKEN),
+        body=(JSON, "Offer", True),
     ),
     Operation(
         "POST", "/api/sessions", "openSession", "live sessions", "Open a session without a microphone",
-        answers=((201, "it is open; `Location` says where", (_JSON, "OpenedSession")),),
+        answers=((201, "it is open; `Location` says where", (JSON, "OpenedSession")),),
         errors=(
-            errors.InvalidRequest, *_CHANGES, errors.UnknownAvatar, errors.InvalidAvatar, errors.InvalidCheckpoint,
-            *_ENGINE, *_FULL, errors.ModelMemoryFull,
+            errors.InvalidRequest, *CHANGES, errors.UnknownAvatar, errors.InvalidAvatar, errors.InvalidCheckpoint,
+            *_ENGINE, *FULL, errors.ModelMemoryFull,
         ),
-        refusals=(_SLOW, _LARGE, _BROKEN),
-        body=(_JSON, "NewSession", False),
+        refusals=(SLOW, LARGE, BROKEN),
+        body=(JSON, "NewSession", False),
     ),
     Operation(
         "GET", "/api/sessions", "listSessions", "live sessions", "All open sessions with their figures",
-        answers=((200, "their figures", (_JSON, "Sessions")),),
+        answers=((200, "their figures", (JSON, "Sessions")),),
     ),
     Operation(
         "GET", "/api/sessions/{session_id}", "getSession", "live sessions", "One session's figures",
-        answers=((200, "its figures", (_JSON, "Session")),),
+        answers=((200, "its figures", (JSON, "Session")),),
         errors=(errors.UnknownSession,),
     ),
     Operation(
         "DELETE", "/api/sessions/{session_id}", "closeSession", "live sessions", "End a session for all who watch it",
         answers=((204, "it is gone", None),),
-        errors=(*_CHANGES, errors.UnknownSession),
+        errors=(*CHANGES, errors.UnknownSession),
     ),
     Operation(
         "POST", "/whep/{session_id}", "watch", "live sessions", "Watch a session (WHEP)",
         answers=((201, "the answer's SDP; `Location` ends it", (_SDP, None)),),
         errors=(
             errors.InvalidRequest, errors.UnknownSession, errors.SessionClosed, errors.SessionFinished,
-            errors.UnsupportedMedia, *_FULL,
+            errors.UnsupportedMedia, *FULL,
         ),
-        refusals=(_SLOW, _LARGE, _BROKEN),
+        refusals=(SLOW, LARGE, BROKEN),
         body=(_SDP, None, True),
     ),
     Operation(
@@ -167,7 +167,7 @@ _LIVE_OPERATIONS = (
 _OTHER_OPERATIONS = (
     Operation(
         "GET", "/api/config", "config", "server", "What a page needs before it can offer",
-        answers=((200, "ICE servers and avatars", (_JSON, "Config")),),
+        answers=((200, "ICE servers and avatars", (JSON, "Config")),),
     ),
     Operation(
         "GET", "/api/avatars/{name}/poster", "poster", "server", "A picture of an avatar at rest",
@@ -176,20 +176,20 @@ _OTHER_OPERATIONS = (
     ),
     Operation(
         "POST", "/api/faces", "uploadFace", "uploaded faces", "Make a face of a photo for live sessions",
-        answers=((201, "the face; `Location` says where", (_JSON, "Face")),),
-        errors=(*_PHOTO, *_CHANGES, errors.BodyTooLarge, errors.TooManyRequests, *_FULL, errors.EngineFailure),
-        refusals=(_SLOW, _BROKEN),
-        body=(_FORM, "FaceForm", True),
+        answers=((201, "the face; `Location` says where", (JSON, "Face")),),
+        errors=(*_PHOTO, *CHANGES, errors.BodyTooLarge, errors.TooManyRequests, *FULL, errors.EngineFailure),
+        refusals=(SLOW, BROKEN),
+        body=(FORM, "FaceForm", True),
     ),
     Operation(
         "GET", "/api/faces/{name}", "getFace", "uploaded faces", "Whether a face is still there",
-        answers=((200, "the face", (_JSON, "Face")),),
+        answers=((200, "the face", (JSON, "Face")),),
         errors=(errors.UnknownAvatar,),
     ),
     Operation(
         "DELETE", "/api/faces/{name}", "removeFace", "uploaded faces", "Remove a face at once",
         answers=((204, "it is gone", None),),
-        errors=(*_CHANGES, errors.UnknownAvatar),
+        errors=(*CHANGES, errors.UnknownAvatar),
     ),
     Operation(
         "GET", "/api/faces/{name}/package", "facePackage", "uploaded faces", "The face's package",
@@ -199,30 +199,30 @@ _OTHER_OPERATIONS = (
     ),
     Operation(
         "POST", "/api/faces/{name}/save", "saveFace", "uploaded faces", "Keep a face as an avatar of the server",
-        answers=((201, "the avatar", (_JSON, "SavedFace")),),
+        answers=((201, "the avatar", (JSON, "SavedFace")),),
         errors=(
-            errors.InvalidRequest, *_CHANGES, errors.UnknownAvatar, errors.AvatarExists, errors.CannotImport,
+            errors.InvalidRequest, *CHANGES, errors.UnknownAvatar, errors.AvatarExists, errors.CannotImport,
             errors.CannotWrite,
         ),
-        refusals=(_SLOW, _LARGE, _BROKEN),
-        body=(_JSON, "FaceName", True),
+        refusals=(SLOW, LARGE, BROKEN),
+        body=(JSON, "FaceName", True),
     ),
     Operation(
         "GET", "/ws/lipsync", "lipsync", "lip-sync", "Batched lip-sync over a WebSocket",
         answers=((101, "the socket is open; docs/lipsync.md has its messages", None),),
         errors=(errors.Unauthorized, errors.Forbidden),
-        refusals=((400, "http_error", "this is no WebSocket handshake"), _BROKEN),
+        refusals=((400, "http_error", "this is no WebSocket handshake"), BROKEN),
         description="The token goes into `Authorization: Bearer` or into the first message; the same service answers over gRPC.",
     ),
     Operation(
         "GET", "/health", "health", "monitoring", "Whether the server is alive",
-        answers=((200, "it is", (_JSON, "Health")),),
+        answers=((200, "it is", (JSON, "Health")),),
     ),
     Operation(
         "GET", "/ready", "ready", "monitoring", "Whether a new session would be taken",
         answers=(
-            (200, "it would", (_JSON, "Readiness")),
-            (503, "it would not; `Retry-After` says when to ask again", (_JSON, "Readiness")),
+            (200, "it would", (JSON, "Readiness")),
+            (503, "it would not; `Retry-After` says when to ask again", (JSON, "Readiness")),
         ),
     ),
     Operation(
@@ -231,7 +231,7 @@ _OTHER_OPERATIONS = (
     ),
     Operation(
         "GET", "/openapi.json", "openapi", "server", "This document",
-        answers=((200, "OpenAPI 3.1", (_JSON, None)),),
+        answers=((200, "OpenAPI 3.1", (JSON, None)),),
     ),
     Operation(
         "GET", "/", "index", "server", "The page for the microphone", answers=((200, "HTML", ("text/html", None)),)
@@ -243,7 +243,7 @@ _OTHER_OPERATIONS = (
             (206, "a range of it", ("*/*", None)),
             (416, "the range lies outside of the file", None),
         ),
-        refusals=(_NO_PAGE, _BROKEN),
+        refusals=(_NO_PAGE, BROKEN),
         description="`path` may hold slashes.",
     ),
 )  # fmt: skip
