@@ -231,3 +231,14 @@ def test_report_the_cost_of_a_frame(iris: Avatar, open_mouth: np.ndarray) -> Non
             print(f"{name}: median {statistics.median(times):.2f} ms a frame, best {min(times):.2f} ms")
     finally:
         cv2.setNumThreads(threads)
+
+
+def test_a_mouth_whose_speech_is_cut_off_is_at_rest_in_that_very_frame(iris: Avatar, open_mouth: np.ndarray) -> None:
+    actor, resting = Actor(iris, seed=3), Actor(iris, seed=3)
+    for tick in range(5):
+        actor.draw(tick, open_mouth, Cue(speaking=True))
+        resting.draw(tick, None, Cue(speaking=True))
+    assert actor.mouth_share == 1
+    cut, rest = (mouth_part(each.draw(5, None, Cue(cut=True)), iris) for each in (actor, resting))
+    assert actor.mouth_share == 0
+    np.testing.assert_array_equal(cut, rest)

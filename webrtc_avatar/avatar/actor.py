@@ -79,6 +79,8 @@ class Actor:
         ticks = 1 if self._tick is None else max(tick - self._tick, 1)
         mouth_before, eyes_before = self._mouth, self._eyes
         self._show_mouth(ticks, crop)
+        if cue.cut:
+            self._mouth, self._mouth_share = None, 0.0
         self._tick = tick
         self.pose = pose = self._life.pose(tick, cue, self.style)
         self._eyes = eyes = self._stage.eyes(pose.look)

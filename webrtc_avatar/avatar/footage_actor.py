@@ -92,7 +92,7 @@ class FootageActor:
             self._face, self._share = crop, min(self._share + ticks / FADE_IN_FRAMES, 1.0)
         else:
             share = self._share - ticks / FADE_OUT_FRAMES
-            self._share = share if share > _LEAST_SHARE else 0.0
+            self._share = share if share > _LEAST_SHARE and not cue.cut else 0.0
         self._shown = i420(self._compose(self._avatar.fold(tick)))
         return self._shown
 

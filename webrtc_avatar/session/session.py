@@ -92,6 +92,7 @@ class Session:
         self._metrics = metrics
         self._performer = Performer(avatar, actor, engine, epoch=0)
         self._voice = Voice()
+        self._cut = False
         self._listening = False
         self._intake = Intake(silence_dbfs=settings.silence_dbfs, microphone_drives=settings.microphone == "drives")
         self._hearers: set[Callable[[Chunk], None]] = set()
@@ -175,6 +176,7 @@ class Session:
         self.epoch += 1
         self._performer.interrupt(self.epoch, fading=not self._ready)
         self._intake.interrupt()
+        self._cut = True
         for place, slot in enumerate(self._ready):
             slot.silence(fading=place == 0)
             slot.voiced, slot.face = False, None
@@ -333,7 +335,8 @@ class Session:
             self.figures.held += 1
             return
         performer, weights = self._performer, self._weights
-        cue = partial(self._voice.cue, self._voice.take(), speaking=slot.voiced, listening=self._listening)
+        cut, self._cut = self._cut, False
+        cue = partial(self._voice.cue, self._voice.take(), speaking=slot.voiced, listening=self._listening, cut=cut)
         try:
             self._frame = await self._drawing.draw(performer.actor, slot.index, self._crop, cue)
         except AvatarServerError as error:

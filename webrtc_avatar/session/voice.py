@@ -32,10 +32,10 @@ class Voice:
         unheard, self._unheard = self._unheard, []
         return unheard
 
-    def cue(self, sound: Sequence[Samples], *, speaking: bool, listening: bool) -> Cue:
+    def cue(self, sound: Sequence[Samples], *, speaking: bool, listening: bool, cut: bool = False) -> Cue:
         """Hear the sound of the ticks since the last picture, and return what the face reacts to."""
         heard = [self._ear.hear(samples) for samples in sound]
         if not heard or not speaking:
-            return Cue(speaking=speaking, listening=listening)
+            return Cue(speaking=speaking, listening=listening, cut=cut)
         stress = max(prosody.stress for prosody in heard)
-        return Cue(speaking=True, listening=listening, stress=stress, pitch=heard[-1].pitch)
+        return Cue(speaking=True, listening=listening, stress=stress, pitch=heard[-1].pitch, cut=cut)
