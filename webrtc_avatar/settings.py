@@ -287,6 +287,26 @@ class Settings(BaseSettings):
     speech_voice_folders: list[Path] = Field(
         default_factory=list, description="folders with files of further voices, of hibari and of piper"
     )
+    speech_openai_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="a service with OpenAI's `/audio/speech`, as https://api.openai.com/v1; none: there are no voices `openai/...`",
+    )
+    speech_openai_key: SecretStr | None = Field(None, description="its key")
+    speech_openai_models: list[str] = Field(
+        default_factory=lambda: ["gpt-4o-mini-tts", "tts-1", "tts-1-hd"],
+        min_length=1,
+        description="its models; the first speaks for those who name no checkpoint",
+    )
+    speech_openai_voices: list[str] = Field(
+        default_factory=lambda: ["alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"],
+        min_length=1,
+        description="its voices; the first is the default",
+    )
+    speech_openai_timeout_s: float = Field(
+        8.0, gt=0, le=120, description="how long it may take to connect, and between two pieces of sound"
+    )
+    speech_openai_retries: int = Field(2, ge=0, le=5, description="further tries where it is busy or does not answer")
     speech_threads: int = Field(1, ge=1, le=64, description="threads of a worker that synthesizes speech")
     speech_max_queue: int = Field(256, ge=1, description="requests for speech that may wait; the next one is refused")
     speech_max_text_chars: int = Field(5000, ge=1, description="characters of one request for speech")

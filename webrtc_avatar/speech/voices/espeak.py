@@ -5,7 +5,6 @@ It is under GPL-3.0, so its program is run, never its library. The program tells
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import subprocess
@@ -17,7 +16,14 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.errors import AvatarServerError, NothingToSay, SpeechFailure, UnknownVoice, VoiceUnavailable
+from webrtc_avatar.errors import (
+    AvatarServerError,
+    InvalidRequest,
+    NothingToSay,
+    SpeechFailure,
+    UnknownVoice,
+    VoiceUnavailable,
+)
 from webrtc_avatar.settings import Settings
 from webrtc_avatar.speech.text.normalise import normalise
 from webrtc_avatar.speech.voice import Failure, Pause, Piece, Say, Utterance, VoiceInfo
@@ -27,6 +33,9 @@ _WORDS_A_MINUTE = 175
 _WAV_HEADER_BYTES = 44
 _PIECE_BYTES = RATE_HZ  # half a second
 _LIST_TIMEOUT_S = 10.0
+_PITCH_VALUES = (0, 10, 25, 40, 50, 60, 75, 90, 99)
+_PITCH_RATIOS = (0.64, 0.69, 0.79, 0.91, 1.0, 1.09, 1.27, 1.5, 1.67)
+"""How many times its own pitch a voice has at each value of `-p`: measured."""
 _VARIANT = re.compile(r"!v/(\S+)\s*$")
 
 Samples = npt.NDArray[np.float32]
@@ -118,8 +127,11 @@ class EspeakVoice:
     def _run(self, say: Say, utterance: Utterance, voice: str) -> Iterator[Samples]:
         """Run the program for one stretch of text."""
         speed = round(_WORDS_A_MINUTE * utterance.speed * say.speed)
-        # Its pitch is logarithmic: 0 is an octave down, 99 one up.
-        pitch = min(99, max(0, round(50 + 50 * math.log2(utterance.pitch * say.pitch))))
+        ratio = utterance.pitch * say.pitch
+        if not _PITCH_RATIOS[0] <= ratio <= _PITCH_RATIOS[-1]:
+            limits = f"{_PITCH_RATIOS[0]:g} to {_PITCH_RATIOS[-1]:g}"
+            raise InvalidRequest(f"pitch is {ratio:g}; espeak-ng can follow {limits}")
+        pitch = round(float(np.interp(ratio, _PITCH_RATIOS, _PITCH_VALUES)))
         command = [self._program, "-v", voice, "-s", str(speed), "-p", str(pitch), "-b", "1", "--stdin", "--stdout"]
         # Two brackets would begin phonemes in its own notation.
         text = normalise(say.text, voice).replace("[[", "[ [")

@@ -161,8 +161,10 @@ class HibariVoice:
                 "the folders speech_voice_folders"
             )
         import onnxruntime
+        from google.protobuf.message import DecodeError
         from hibari import voices
         from hibari.g2p import G2P
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -172,7 +174,7 @@ class HibariVoice:
         try:
             graph = batched(path.read_bytes())
             session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, DecodeError, Fail, InvalidGraph) as error:
             raise VoiceUnavailable(f"{path.name} is not a voice of hibari 0.2: {error}") from error
         self._models[name] = _Model(session, G2P(british=bool(voices.VOICES[name]["british"])))
         return self._models[name]
