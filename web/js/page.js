@@ -8,7 +8,8 @@ import { Microphone, MicrophoneError } from "./microphone.js";
 import { OwnFace } from "./own_face.js";
 import { PhotoDialog } from "./photo_dialog.js";
 import { followShape, keepScreenOn } from "./playback.js";
-import { element, OWN, View } from "./view.js";
+import { SayBox } from "./say.js";
+import { element, NO_MICROPHONE, OWN, View } from "./view.js";
 import { VoiceStrip } from "./voice_strip.js";
 
 const CONFIG_RETRY_MS = 3_000;
@@ -24,6 +25,7 @@ const strip = new VoiceStrip(element("voice"), () => listen());
 const own = new OwnFace();
 const photoDialog = new PhotoDialog(own);
 const keepDialog = new KeepDialog(own);
+const sayBox = new SayBox();
 
 /** @type {AvatarSession | null} */
 let session = null;
@@ -40,7 +42,7 @@ async function start() {
   view.enter("asking");
   let avatar;
   try {
-    await microphone.open(view.microphone);
+    if (view.microphone !== NO_MICROPHONE) await microphone.open(view.microphone);
     if (mine !== turn) return;
     view.enter("connecting");
     avatar = await chosenAvatar();
@@ -53,6 +55,7 @@ async function start() {
   strip.start();
   letScreenSleep = keepScreenOn();
   session = join(avatar);
+  sayBox.attach(session);
 }
 
 /** @returns {Promise<string | null>} what the server calls the chosen avatar; one's own face is on the server then */
@@ -65,6 +68,7 @@ async function chosenAvatar() {
 
 function stop() {
   turn++;
+  sayBox.attach(null);
   session?.close();
   session = null;
   microphone.close();
@@ -119,7 +123,7 @@ function join(avatar) {
 function listen() {
   const level = microphone.level();
   const nowMs = performance.now();
-  if (level > HEARD_LEVEL || microphone.muted || view.phase !== "live") {
+  if (level > HEARD_LEVEL || microphone.muted || !microphone.stream || view.phase !== "live") {
     silentSinceMs = nowMs;
     if (!microphone.muted) everHeard ||= level > HEARD_LEVEL;
     view.calm("silence");
@@ -138,6 +142,11 @@ function listenAnew() {
 
 async function changeMicrophone() {
   if (!session) return;
+  if (view.microphone === NO_MICROPHONE) {
+    microphone.close();
+    await session.setMicrophone(null);
+    return;
+  }
   try {
     await microphone.open(view.microphone);
   } catch (error) {
@@ -159,7 +168,7 @@ async function microphoneUnplugged() {
 }
 
 async function replaceMicrophone() {
-  if (!session || microphone.stream || !(await microphone.list()).length) return;
+  if (!session || microphone.stream || view.microphone === NO_MICROPHONE || !(await microphone.list()).length) return;
   await changeMicrophone();
 }
 
@@ -231,6 +240,8 @@ photoDialog.onFace = showOwn;
 keepDialog.onSaved = (avatar) => view.addAvatar(avatar);
 element("own-remove").addEventListener("click", removeOwn);
 view.onMicrophone = changeMicrophone;
+// What is typed shall be heard, and while it is said nothing of the microphone is: no loop through loudspeakers.
+sayBox.onSpeaking = (on) => view.hear(on);
 view.onMicrophoneSwitch = (on) => {
   microphone.muted = !on;
 };
@@ -246,3 +257,4 @@ const obstacle = findObstacle();
 if (obstacle) view.block(describeFailure(obstacle));
 else view.offerMicrophones(await microphone.list());
 load();
+sayBox.load();

@@ -5,13 +5,16 @@ const COUNTDOWN_STEP_MS = 250;
 /** The value of the choice "Your photo"; no avatar can be called so. */
 export const OWN = ":own";
 
+/** The choice of no microphone: the avatar says what is typed. */
+export const NO_MICROPHONE = ":none";
+
 /** @typedef {"still" | "asking" | "connecting" | "live" | "waiting"} Phase */
 
 const STATUS = {
   still: "",
   asking: "Waiting for the microphone…",
   connecting: "Connecting…",
-  live: "Connected. Speak now.",
+  live: "Connected. Speak, or type.",
   waiting: "",
 };
 
@@ -43,6 +46,8 @@ export class View {
   #retrying = false;
   #named = null;
   #ownPoster = "";
+  #voiceOn = false;
+  #spoken = false;
 
   constructor() {
     element("form").addEventListener("submit", (event) => {
@@ -60,7 +65,8 @@ export class View {
     // Muted until asked for: through loudspeakers the returned voice would reach the microphone again, and what the
     // browser's echo canceller leaves of it would move the lips. With headphones there is no such loop.
     element("voice-switch").addEventListener("click", ({ currentTarget }) => {
-      element("face").muted = !flip(currentTarget);
+      this.#voiceOn = flip(currentTarget);
+      this.hear(this.#spoken);
     });
     element("poster").addEventListener("load", ({ currentTarget }) => {
       currentTarget.hidden = false;
@@ -112,6 +118,12 @@ export class View {
     const face = element("face");
     if (face.srcObject !== stream) face.srcObject = stream;
     face.play().catch(() => {}); // Muted or after a click: refused only while a newer stream replaces this one.
+  }
+
+  /** Let the returned voice be heard while a text is said; else as the switch says. */
+  hear(spoken) {
+    this.#spoken = spoken;
+    element("face").muted = !(spoken || this.#voiceOn);
   }
 
   /** Say what the avatar does. Not aloud: a screen reader would talk into every sentence. */
@@ -166,7 +178,8 @@ export class View {
     const select = element("microphone");
     const chosen = select.value;
     const options = devices.map(({ id, label }) => new Option(label, id, false, id === chosen));
-    select.replaceChildren(new Option("System default", ""), ...options);
+    const none = new Option("None: I type", NO_MICROPHONE, false, chosen === NO_MICROPHONE);
+    select.replaceChildren(new Option("System default", ""), ...options, none);
     if (select.selectedIndex < 0) select.selectedIndex = 0;
   }
 

@@ -17,7 +17,9 @@ const PINGS_KEPT = 5;
 /**
  * Beside the events of Connection: `mood` with detail `{mood}` ("connecting", "idle", "speaking", "closed": the session's
  * state on the server), `stats` with the server's figures, `avatar` with detail `{name}`, `style` with detail `{pose, gaze}`, and `refused` with detail
- * `{code, message}` where the server could not do what a message asked for. Once asked for, `blendshapes` with detail Face
+ * `{code, message}` where the server could not do what a message asked for. Of what it is given to say: `speech` with detail `{id, state}`
+ * ("queued", "started", "finished", "interrupted", "failed"), and `caption` with detail `{id, text, words}` as a sentence begins to be heard.
+ * Once asked for, `blendshapes` with detail Face
  * (blendshapes.js), 25 a second.
  */
 export class AvatarSession extends Connection {
@@ -72,9 +74,23 @@ export class AvatarSession extends Connection {
     return { ...this.#figures, roundTripMs, delayMs, server };
   }
 
-  /** Silence what is being spoken. */
+  /** Silence what is being spoken, and forget what waits. */
   interrupt() {
     this.#send({ type: "interrupt" });
+  }
+
+  /**
+   * Say a text, after what is being said or, `interrupt`, in place of it.
+   *
+   * @param {string} text plain, or SSML
+   * @param {import("./speech.js").Manner & {interrupt?: boolean}} [how]
+   * @returns {Promise<number>} the turn's id, which events carry
+   * @throws {AvatarError} nothing is said then
+   */
+  async speak(text, how = {}) {
+    if (this.#sessionId === null) throw new AvatarError("closed", "There is no session yet: connect first.");
+    const place = this.urlOf(`api/sessions/${encodeURIComponent(this.#sessionId)}/speak`);
+    return (await requestJson(place, { method: "POST", json: { text, ...how } })).id;
   }
 
   /** Change the face, now and after a reconnect. */
@@ -180,6 +196,10 @@ export class AvatarSession extends Connection {
         break;
       case "style":
         this.emit("style", { pose: message.pose_style, gaze: message.gaze_style });
+        break;
+      case "speech":
+      case "caption":
+        this.emit(message.type, message);
         break;
       case "error":
         this.emit("refused", { code: message.code, message: message.message });
