@@ -37,7 +37,7 @@ class MouthCurves:
             at_s: seconds since the line's beginning.
         """
         moved = (phoneme._replace(start_s=phoneme.start_s + at_s, end_s=phoneme.end_s + at_s) for phoneme in phonemes)
-        self._segments += viseme_segments(moved, alphabet)  # type: ignore[arg-type]  # named tuples of one shape
+        self._segments += viseme_segments(moved, alphabet)
 
     def rows(self, first: int, count: int) -> Weights:
         """Return the weights of the 40 ms from number `first` on: float32 (count, 12), in the order of `WEIGHTS`.

@@ -13,19 +13,25 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.speech.voice import Phoneme
+from webrtc_avatar.speech.voices.closures import hold_closures
 from webrtc_avatar.training.phone_sets import PHONE_SETS, PhoneSet
 from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS, MouthWeights
 
+__all__ = [
+    "Alphabet",
+    "Phoneme",
+    "Segment",
+    "hold_closures",
+    "mouth_curves",
+    "viseme_segments",
+    "viseme_shares",
+    "viseme_track",
+    "visemes_of",
+]
+
 Alphabet = Literal["ipa", "misaki", "arpabet"] | PhoneSet
 Shares = npt.NDArray[np.float32]
-
-
-class Phoneme(NamedTuple):
-    """A phoneme and when it sounds, in seconds."""
-
-    start_s: float
-    end_s: float
-    symbol: str
 
 
 class Segment(NamedTuple):
@@ -90,9 +96,6 @@ _ARPABET = {
 _MISAKI = {"A": ("E", "I"), "I": ("aa", "I"), "W": ("aa", "U"), "Y": ("O", "I"), "O": ("O", "U"), "Q": ("O", "U")}
 _VOWELS = frozenset(("aa", "E", "I", "O", "U", "@", "RR"))
 _SECOND = _VOWELS | {"LL"}
-_VOICELESS_STOPS = frozenset("ptkcqʈ")
-_FRICTION = frozenset("fsʃɕʂçθx")
-_SHORTEST_S = 0.02
 _FIRST_SHARE = 0.6
 """Share of a diphthong's time that its first vowel is held."""
 
@@ -126,32 +129,6 @@ def visemes_of(symbol: str, alphabet: Alphabet = "ipa") -> tuple[str, ...]:
     if len(found) > 1 and found[0] in _VOWELS and found[1] in _SECOND and found[0] != found[1]:
         return (found[0], found[1])
     return tuple(found[:1])
-
-
-def hold_closures(phonemes: Iterable[Phoneme], *, before_s: float, release_s: float) -> list[Phoneme]:
-    """Return phonemes whose voiceless stops lie where the mouth is closed, not where the burst is heard.
-
-    Synthesizers begin p, t and k at or shortly before the burst and count the silence before it to the phoneme before.
-
-    Args:
-        phonemes: in order of time.
-        before_s: how long before its given start a stop is already closed.
-        release_s: how long after its given start it opens; the next phoneme takes over from there.
-    """
-    moved: list[Phoneme] = []
-    opens_s: float | None = None
-    for phoneme in phonemes:
-        kept = phoneme if opens_s is None or not phoneme.symbol else phoneme._replace(start_s=opens_s)
-        opens_s = None
-        if phoneme.symbol[:1] in _VOICELESS_STOPS and _FRICTION.isdisjoint(phoneme.symbol):
-            closes_s = kept.start_s - before_s
-            opens_s = min(kept.end_s, kept.start_s + release_s)
-            if moved:
-                closes_s = max(closes_s, min(kept.start_s, moved[-1].start_s + _SHORTEST_S))
-                moved[-1] = moved[-1]._replace(end_s=min(moved[-1].end_s, closes_s))
-            kept = kept._replace(start_s=closes_s, end_s=opens_s)
-        moved.append(kept)
-    return moved
 
 
 def viseme_segments(phonemes: Iterable[Phoneme], alphabet: Alphabet = "ipa") -> list[Segment]:
