@@ -26,7 +26,7 @@ _JOINERS = "\u200c\u200d"
 
 def normalise(text: str, language: str = "en") -> str:
     """Return the text without what cannot be said. Addresses are spelled out in English only; other languages drop their scheme."""
-    text = "".join(map(_kept, text))
+    text = "".join(map(_kept, text, f" {text}"))
     text = _LINE_MARK.sub("", _MARKDOWN.sub(r"\2", _LINK.sub(r"\1", text)))
     read = _read_address if language.split("-", maxsplit=1)[0].lower() == "en" else _bare_address
     text = _ADDRESS.sub(_before_punctuation(read), text)
@@ -48,16 +48,17 @@ def align(written: list[str], spoken: list[str]) -> list[int]:
     return found
 
 
-def _kept(sign: str) -> str:
-    category = unicodedata.category(sign)
+def _kept(sign: str, before: str) -> str:
+    """Return a sign, a space for a picture, or nothing for what has no sound."""
     if sign in "\n\t":
         return sign
-    if category in _HIDDEN:
-        return sign if sign in _JOINERS else ""
-    is_picture = sign in _JOINERS or (
-        category == "So" and sign not in "°©®™" and not unicodedata.normalize("NFKC", sign).isalnum()
-    )
-    return " " if is_picture or "\ufe00" <= sign <= "\ufe0f" or "\U0001f3fb" <= sign <= "\U0001f3ff" else sign
+    if sign in _JOINERS:
+        return sign if unicodedata.category(before)[0] in "LM" else ""
+    category = unicodedata.category(sign)
+    if category in _HIDDEN or "\ufe00" <= sign <= "\ufe0f":
+        return ""
+    is_picture = category == "So" and sign not in "°©®™" and not unicodedata.normalize("NFKC", sign).isalnum()
+    return " " if is_picture or "\U0001f3fb" <= sign <= "\U0001f3ff" else sign
 
 
 def _before_punctuation(read: Callable[[str], str]) -> Callable[[re.Match[str]], str]:
