@@ -58,7 +58,6 @@ async def test_without_the_setting_nothing_is_interrupted(start, make_peer, spee
     server = await start(microphone="listens", speech_workers=1)
     peer = make_peer(server)
     await peer.join()
-    peer.send({"type": "speak", "text": LONG}) if peer.control.readyState == "open" else None
     await peer.event(type="avatar", name="iris")
     peer.send({"type": "speak", "text": LONG})
     await peer.event(type="speech", state="started")

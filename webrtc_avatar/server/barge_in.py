@@ -78,6 +78,11 @@ class BargeIn:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    @property
+    def _is_heard(self) -> bool:
+        """Whether there is something to interrupt: while a text is only being prepared, whoever speaks may finish."""
+        return self._speaking.is_busy and self._session.line.waiting_s > 0
+
     def _hear(self, chunk: Chunk) -> None:
         if not chunk.synthetic and not self._chunks.full():
             self._chunks.put_nowait(chunk.samples)
@@ -86,7 +91,7 @@ class BargeIn:
         loop = asyncio.get_running_loop()
         while True:
             samples = await self._chunks.get()
-            if not self._speaking.is_busy:
+            if not self._is_heard:
                 # The network need not hear what interrupts nothing; its memory is shorter than what `after_s` asks for.
                 self._held, self._spoken = np.zeros(0, np.float32), 0
                 continue
@@ -103,7 +108,7 @@ class BargeIn:
             self._missed += 1
             if self._missed > 1:
                 self._spoken = 0
-        if self._spoken >= self._needed and self._speaking.is_busy:
+        if self._spoken >= self._needed and self._is_heard:
             self._spoken = 0
             log.info("interrupted by the microphone", extra={"session": self._session.id})
             self._session.tell({"type": "barge_in"})
