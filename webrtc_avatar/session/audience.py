@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,7 +20,9 @@ class Audience:
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
         self._subscriptions: set[Subscription] = set()
-        self._listeners: set[Callable[[Event], None]] = set()
+        self._listeners: dict[Callable[[Event], None], None] = {}
+        self._untold: deque[Event] = deque()
+        self._telling = False
 
     def __bool__(self) -> bool:
         """Whether anybody watches."""
@@ -38,8 +41,8 @@ class Audience:
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with each event; returns how to stop it."""
-        self._listeners.add(callback)
-        return lambda: self._listeners.discard(callback)
+        self._listeners[callback] = None
+        return lambda: self._listeners.pop(callback, None)
 
     def show(self, tick: Tick) -> None:
         """Hand a tick to all who watch."""
@@ -47,13 +50,19 @@ class Audience:
             subscription.put(tick)
 
     def tell(self, events: Iterable[Event]) -> None:
-        """Tell all who listen."""
-        for event in events:
+        """Tell all who listen, in the order in which they came; what a listener tells comes after what it was told."""
+        self._untold.extend(events)
+        if self._telling:
+            return
+        self._telling = True
+        while self._untold:
+            event = self._untold.popleft()
             for listener in list(self._listeners):
                 try:
                     listener(event)
                 except Exception:  # a listener's fault is not the session's end
                     log.exception("a listener failed session=%s event=%s", self._session_id, event.get("type"))
+        self._telling = False
 
     def close(self) -> None:
         """Send everybody home."""
