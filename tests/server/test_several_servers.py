@@ -121,5 +121,5 @@ async def test_of_two_servers_one_is_killed_and_the_other_goes_on(photo, talk, t
         assert len(list(folder.glob("server-*"))) == 2
         assert (await stays.feed("stays", wav(talk[40_000:80_000]), final=True))[0] == 200
         await stays.until("stays")
-        assert len(pictures_of(await stays.film("stays", tmp_path / "film"))) == 125
+        assert len(pictures_of(await stays.film("stays", tmp_path / "film"))) >= 125, "silence was filled in meanwhile"
         assert await Caller(At(third), photo).init(session_id="gone") == ids[0]
