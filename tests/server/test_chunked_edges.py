@@ -16,6 +16,7 @@ from webrtc_avatar.audio.buffer import AudioChunkBuffer
 from webrtc_avatar.chunked import intake
 from webrtc_avatar.chunked.intake import Intake
 from webrtc_avatar.chunked.sound import continued_kind, read
+from webrtc_avatar.server.chunked import CHUNKED
 
 SECONDS = 0.4
 
@@ -457,3 +458,29 @@ async def test_a_form_that_is_broken_is_refused(caller):
     assert (answer.status, "at most 32" in (await answer.json())["detail"]) == (400, True)
     answer = await caller.client.post(f"{BASE}/init", data=b"--b", headers={"Content-Type": "multipart/form-data"})
     assert answer.status == 400
+
+
+async def test_feeds_frames_and_failures_are_counted(server, photo, voice):
+    caller = Caller(server, photo)
+    session_id = await caller.init(chunk_duration=0.1)
+    assert server.metric("webrtc_avatar_chunked_sessions", status="waiting_for_audio") == 1
+    sound = wav(voice)
+    await caller.feed(session_id, sound)
+    await caller.feed(session_id, b"noise")
+    await caller.feed(session_id, sound, True)
+    assert 0 <= server.metric("webrtc_avatar_chunked_waiting_seconds") <= 0.8
+    frames = (await caller.until(session_id))["total_frames_generated"]
+    assert server.metric("webrtc_avatar_chunked_feeds_total", outcome="taken") == 2
+    assert server.metric("webrtc_avatar_chunked_feeds_total", outcome="unreadable_sound") == 1
+    assert server.metric("webrtc_avatar_chunked_fed_bytes_total") == 2 * len(sound)
+    assert server.metric("webrtc_avatar_chunked_frames_total") == frames == 20
+    assert server.metric("webrtc_avatar_chunked_sessions", status="complete") == 1
+    assert server.metric("webrtc_avatar_chunked_failures_total") == 0
+    broken = await caller.init(chunk_duration=0.1)
+    folder = caller.client.app[CHUNKED].get(broken).folder
+    folder.rename(folder.with_name("moved"))
+    await caller.feed(broken, sound, True)
+    await caller.until(broken, "error")
+    assert server.metric("webrtc_avatar_chunked_failures_total") == 1
+    status, body = await caller.feed(broken, sound)
+    assert (status, "cannot be written" in body["detail"]) == (409, True)
