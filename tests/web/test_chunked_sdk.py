@@ -220,6 +220,37 @@ def test_microphones_and_calls_are_fed_as_they_come_and_watched_live(quick_sdk: 
         assert np.abs(sound).max() > 0.02
 
 
+def test_a_film_is_fetched_as_it_is_seen_and_from_where_it_is_sought(sdk: Run, voice: Path) -> None:
+    before, sought, seen, second, fetched = sdk(
+        """await client.initSession(photo);
+      const file = new Blob([voice]);
+      await client.feedFile(file, { isFinal: false });
+      await client.feedFile(file);
+      await client.wait();
+      client.attach(video, { aheadS: 0.5 });
+      await new Promise((resolve) => { video.oncanplay = resolve; });
+      const before = video.buffered.end(0);
+      video.currentTime = 5.5;
+      await new Promise((resolve) => { video.onseeked = resolve; });
+      const sought = Array.from({ length: video.buffered.length }, (_, n) => [video.buffered.start(n), video.buffered.end(n)]);
+      await video.play();
+      await ended;
+      const seen = video.currentTime;
+      video.currentTime = 3;
+      await new Promise((resolve) => { video.onseeked = resolve; });
+      const names = performance.getEntriesByType("resource").map(({ name }) => name.split("/").at(-1));
+      return [before, sought, seen, video.currentTime, names.filter((name) => name.endsWith(".m4s"))];""",
+        list(voice.read_bytes()),
+    )
+    assert before < 3.5
+    assert len(sought) == 2
+    assert sought[0][1] == pytest.approx(before)
+    assert sought[1][0] <= 5.5 < sought[1][1]
+    assert seen == pytest.approx(2 * 83 / 25, abs=0.06)
+    assert second == 3
+    assert len(set(fetched)) == len(fetched)
+
+
 def test_a_film_that_is_gone_is_an_error_and_nothing_is_asked_again(sdk: Run) -> None:
     code, asked = sdk(
         """const player = new HlsPlayer(video, "/hls/nobody/playlist.m3u8");
