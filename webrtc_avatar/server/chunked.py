@@ -103,7 +103,7 @@ async def playlist(request: web.Request) -> web.Response:
     reloads, client = request.app[_RELOADS], f"{request.remote} {request.headers.get('User-Agent', '')}"
     if segment is None and reloads.comes_too_soon(session, client, time.monotonic()):
         segment, part = session.segments, None
-    await _at_most(session, segment or 0, part if segment is not None else 0)
+    await _at_most(session, segment or 0, part)
     reloads.note(session, client, time.monotonic())
     if not session.playlist_path.is_file():
         raise web.HTTPNotFound(text="nothing was fed yet, so there is nothing to see; try again in a moment")
