@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 import threading
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class Faces:
         on_gone: Callable[[Avatar], None] | None = None,
     ) -> None:
         self._folder, self._ear, self._most_pixels, self._on_gone = folder, ear, most_pixels, on_gone
+        # Names are seen in sessions' figures: who has the picture shall not learn from them whether it is used.
+        self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
@@ -69,7 +72,8 @@ class Faces:
         Raises:
             InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
         """
-        name = f"face-{hashlib.sha256(f'{crop} {strength} {evaluations} '.encode() + image).hexdigest()[:24]}"
+        asked = f"{crop} {strength} {evaluations} ".encode() + image
+        name = f"face-{hashlib.blake2b(asked, digest_size=12, key=self._key).hexdigest()}"
         with self._lock:
             known, users = self._used.get(name, (None, 0))
             face = known or face_of_image(
