@@ -46,7 +46,7 @@ def check(picture: np.ndarray) -> None:
     assert contrast(picture) > 0.7
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (390, 560), (390, 844)], ids=["desk", "small phone", "phone"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 560)], ids=["desk", "small phone"])
 def test_the_page_and_the_display_show_it_whole(tab: Page, server: Server, size: tuple[int, int]) -> None:
     tab.set_viewport_size({"width": size[0], "height": size[1]})
     tab.goto(server.url)
