@@ -186,6 +186,25 @@ def test_refusals_are_typed_and_say_what_the_server_says(sdk: Run) -> None:
     assert frames == 50
 
 
+def test_a_session_that_was_given_up_while_its_face_was_made_does_not_stay(sdk: Run) -> None:
+    name, taken = sdk(
+        """const giveUp = new AbortController();
+      const begun = refusal(client.initSession(photo, { session_id: "late", signal: giveUp.signal }));
+      setTimeout(() => giveUp.abort(), 20);
+      const [name] = await begun;
+      let last;
+      for (let tried = 0; tried < 100; tried++) {
+        last = await refusal(client.initSession(photo, { session_id: "late" }));
+        if (!last) break;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      await client.cleanup();
+      return [name, last];"""
+    )
+    assert name == "AbortError"
+    assert taken is None
+
+
 def test_microphones_and_calls_are_fed_as_they_come_and_watched_live(quick_sdk: Run) -> None:
     made = quick_sdk(
         """const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
