@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from webrtc_avatar.avatar.files import image_size
 from webrtc_avatar.avatar.package import Avatar, drawn, load_avatar
+from webrtc_avatar.avatar.photo import decode_photo
 from webrtc_avatar.avatar.portrait import PortraitOptions, centred_landmarks, create_portrait
 from webrtc_avatar.avatar.portrait_lips import Picture
 from webrtc_avatar.errors import BodyTooLarge, FaceTurnedAway, InvalidRequest, NoFaceFound
@@ -139,7 +137,7 @@ def _read(image: bytes, most_pixels: int) -> Picture:
     width, height = size
     if width * height > most_pixels or max(size) > _MOST_SIDE_PX:
         raise BodyTooLarge(f"the image has {width}x{height} pixels; at most {most_pixels} are taken: make it smaller")
-    photo = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    photo = decode_photo(image)
     if photo is None:
         raise InvalidRequest(f"the image is damaged: it does not decode; {_WANTED}")
-    return np.asarray(photo, np.uint8)
+    return photo
