@@ -86,6 +86,9 @@ class GrowingFilm:
     def reader(self, place_s):
         return FilmReader(self.writer, self.writer.segment_of(round(place_s * 25)))
 
+    def note_viewers(self):
+        pass
+
     async def changed(self):
         await self._changed.wait()
 

@@ -12,6 +12,7 @@ from tests.server.chunked_parts import Caller, wav
 from tests.server.peer import Peer
 from webrtc_avatar.audio.buffer import AudioChunkBuffer
 from webrtc_avatar.chunked.timeline import Timeline
+from webrtc_avatar.server.chunked import CHUNKED
 
 SDP = {"Content-Type": "application/sdp"}
 
@@ -91,7 +92,7 @@ async def test_silence_keeps_the_film_ahead_of_its_players_once_nobody_feeds():
     assert await clock.at(0.5) == (125 - HELD, 0)
     clock.timeline.begin(2.0)  # players began with 2 s at 0.5 s: the film has to be 1.5 s ahead of the clock
     for seconds in np.arange(0.5, 12, 0.25):
-        frames, silent = await clock.at(seconds)
+        frames, _ = await clock.at(seconds)
         assert frames * 0.04 >= max(4.9, seconds + 1.5 - 0.01 if seconds >= 2 else 0)
     assert frames * 0.04 <= seconds + 1.5 + 0.21
     clock.feed(1)
@@ -146,6 +147,9 @@ async def test_a_viewer_may_leave_and_too_many_are_refused(start, photo, watch):
     assert (await caller.client.delete(viewer.location)).status == 404
     again = await watch(caller, session_id)
     await again.until(lambda: again.pictures and again.sounds)
+    session = caller.client.app[CHUNKED].get(session_id)
+    came_s = session.active_s
+    await again.until(lambda: session.active_s > came_s + 1)  # a viewer keeps the session from being idle
     await caller.client.delete(f"/api/audio-driven/chunked/session/{session_id}")
     assert (await caller.client.delete(again.location)).status == 404
 

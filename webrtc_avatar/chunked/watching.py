@@ -111,9 +111,12 @@ class Watching:
         """See `Film`."""
         return FilmReader(self._film, self._film.segment_of(int(place_s / CHUNK_S)))
 
-    async def changed(self) -> None:
+    def note_viewers(self) -> None:
         """See `Film`."""
         self._on_watched()
+
+    async def changed(self) -> None:
+        """See `Film`."""
         if not self._over:
             await self._changed.wait()
 
