@@ -232,6 +232,12 @@ async def test_there_are_so_many_faces_and_no_more(start, photo):
     await uploaded(server, photo)
 
 
+async def test_photos_wait_for_one_thread_and_only_a_few_of_them(server, photo):
+    answers = await asyncio.gather(*(upload(server, photo) for _ in range(6)))
+    assert sorted(status for status, _ in answers) == [201] * 4 + [503] * 2
+    assert len(server.client.app[FACES]) == 4
+
+
 async def test_a_server_may_take_no_photos(start, photo):
     server = await start(max_faces=0)
     assert (await (await server.client.get("/api/config")).json())["faces"] is None
