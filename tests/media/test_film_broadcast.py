@@ -11,6 +11,9 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from tests.media.test_hls import FLASH_EVERY, picture, sound, write
+from tests.media.test_loopback_viewers import Viewer
+from webrtc_avatar.client.measure import media_clock_relation_s
+from webrtc_avatar.client.receiving import AudioTap, VideoTap
 from webrtc_avatar.errors import SessionClosed
 from webrtc_avatar.media.film_broadcast import FilmBroadcast
 from webrtc_avatar.media.film_reader import FilmReader
@@ -133,6 +136,36 @@ async def test_viewers_get_pictures_and_sound_in_step_at_the_pace_of_the_clock_a
     heard = np.abs(np.concatenate([opus.decode(bytes(packet)) for _, packet in sounds]).astype(int)) > 6000
     onsets = [at / 48_000 for at in np.flatnonzero(heard) if not heard[max(at - 9600, 0) : at].any()]
     assert np.abs(np.array(onsets) - flashes).max() < 0.01
+
+
+async def test_a_real_viewer_gets_picture_and_sound_within_40_ms_of_each_other(tmp_path):
+    async with showing(tmp_path) as (film, broadcast, _):
+        film.grow(120)
+        film.end()
+        viewer = Viewer(broadcast, "H264")
+        frames, packets = [], []
+        taps = {"video": VideoTap(frames.append), "audio": AudioTap(packets.append)}
+
+        def tap(track):
+            taps[track.kind].attach(next(t.receiver for t in viewer.client.getTransceivers() if t.kind == track.kind))
+
+        viewer.client.on("track", tap)
+        await viewer.connect()
+        async with asyncio.timeout(30):
+            while len(frames) < 120:  # noqa: ASYNC110 - frames come on their own
+                await asyncio.sleep(0.1)
+        await viewer.aclose()
+    relation_s = media_clock_relation_s(taps["audio"].reports, taps["video"].reports)
+    shown_s = np.array([frame.timestamp for frame in frames]) / 90_000 + relation_s
+    flashes_s = shown_s[brightness([frame.data for frame in frames]) > 128]
+    opus = OpusDecoder()
+    heard = [np.abs(opus.decode(packet.data).astype(int)).max() > 6000 for packet in packets]
+    onsets_s = np.array(
+        [packets[n].timestamp / 48_000 for n in range(1, len(packets)) if heard[n] and not heard[n - 1]]
+    )
+    skews_s = [np.abs(onsets_s - flash_s).min() for flash_s in flashes_s[1:]]
+    assert len(skews_s) >= 4
+    assert max(skews_s) < 0.04
 
 
 async def test_who_comes_later_sees_the_pictures_since_the_last_key_frame_at_once(tmp_path):
