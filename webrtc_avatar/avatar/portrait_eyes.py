@@ -36,8 +36,8 @@ _RIM = 0.1
 _WIDER = 1.1
 """The eye's corners are beyond their landmarks."""
 
-_LID_REACH = 0.7
-"""Half eyes above its edge that a lid's skin stretches at most; frames of glasses are further up."""
+_FRAMED_REACH = 0.7
+"""Half eyes above its edge that a lid's skin stretches at most behind glasses, whose frames are further up."""
 
 _CHEEKS = (50, 280)
 _BRIDGE = (8, 5)
@@ -79,11 +79,11 @@ def eye_pictures(fine: Picture, landmarks: Floats, box: Box, *, covered: bool = 
     """
     left, top, right, bottom = box
     places = grid((2 * left, 2 * top, 2 * right, 2 * bottom), 1) / 2 - np.float32(0.25)
-    eyes = [_Eye(landmarks[:, :2], places, side) for side in (0, 1)]
+    framed = has_frames(fine, landmarks)
+    eyes = [_Eye(landmarks[:, :2], places, side, framed=framed) for side in (0, 1)]
     rim = _rim(places, box)
     if covered:
         return [_picture(fine, places, eyes, EyeState(0.0, (0.0, 0.0), 0.0), rim)] * len(states())
-    framed = has_frames(fine, landmarks)
     return [
         _picture(fine, places, eyes, replace(state, brow_raise=0.0) if framed else state, rim) for state in states()
     ]
@@ -154,7 +154,8 @@ def _picture(fine: Picture, places: Floats, eyes: list[_Eye], state: EyeState, r
 class _Eye:
     """One eye in its own axes: x across from -1 to 1 between the corners, y down, in half eyes."""
 
-    def __init__(self, points: Floats, places: Floats, side: int) -> None:
+    def __init__(self, points: Floats, places: Floats, side: int, *, framed: bool) -> None:
+        self._framed = framed
         upper, lower = points[list(_UPPER[side])], points[list(_LOWER[side])]
         width = float(np.linalg.norm(upper[-1] - upper[0]))
         self._half = _WIDER * width / 2
@@ -197,7 +198,9 @@ class _Eye:
             return np.zeros((*self.x.shape, 2), np.float32)
         upper, lower = self._lids(lid)
         beside = np.exp(-((np.maximum(np.abs(self.x) - 0.95, 0) / 0.35) ** 2))
-        reach = min(max(-self._brow * 0.75, 0.5), _LID_REACH)
+        reach = max(-self._brow * 0.75, 0.5)
+        if self._framed:
+            reach = min(reach, _FRAMED_REACH)
         over, under = np.maximum(upper - self.y, 0), np.maximum(self.y - lower, 0)
         sunk, risen = upper - self._upper, lower - self._lower
         # The lid's own skin goes with its edge; that between lid and brow stretches.

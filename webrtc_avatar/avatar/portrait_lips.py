@@ -206,7 +206,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
             ),
         ),
         "pucker": _both(
-            lips, -0.30 * sides,
+            lips, -0.34 * sides,
             -0.10 * middle * upper_edge + 0.02 * part + 0.5 * relaxed,
             0.04 * middle * lower_edge - 0.02 * part + 0.5 * relaxed,
         ),
@@ -216,7 +216,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
             0.13 * part * down_fade + 0.08 * middle * lower_edge + 0.3 * relaxed,
         ),
         "round": _both(
-            lips, -0.15 * sides,
+            lips, -0.18 * sides,
             -0.13 * round_part * up_fade + 0.4 * relaxed,
             0.02 * round_part * down_fade + 0.4 * relaxed,
         ),
