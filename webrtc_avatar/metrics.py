@@ -95,6 +95,32 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.chunked_sessions = Gauge(
+            "webrtc_avatar_chunked_sessions",
+            "Chunked sessions by status: waiting_for_audio, processing, complete, error",
+            ["status"],
+            registry=self.registry,
+        )
+        self.chunked_waiting = Gauge(
+            "webrtc_avatar_chunked_waiting_seconds",
+            "Decoded sound of all chunked sessions that waits for its frames",
+            registry=self.registry,
+        )
+        self.chunked_frames = Counter(
+            "webrtc_avatar_chunked_frames_total", "Frames that were written to films", registry=self.registry
+        )
+        self.chunked_feeds = Counter(
+            "webrtc_avatar_chunked_feeds_total",
+            "Feeds of chunked sessions by outcome: taken, or the code of the error",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.chunked_bytes = Counter(
+            "webrtc_avatar_chunked_fed_bytes_total", "Bytes of feeds that were taken", registry=self.registry
+        )
+        self.chunked_failures = Counter(
+            "webrtc_avatar_chunked_failures_total", "Chunked sessions that broke off", registry=self.registry
+        )
         self.key_frames = Counter(
             "webrtc_avatar_key_frames_total", "Key frames by codec", ["codec"], registry=self.registry
         )

@@ -25,8 +25,8 @@ def iris():
 
 @pytest.fixture(scope="module")
 def voices():
-    """Four sentences by two voices that the ear was not trained on, with the times of what they say."""
-    return synthetic_set("unseen")[::15]
+    """Five sentences by two voices that the ear was not trained on, with the times of what they say."""
+    return synthetic_set("unseen")[::12]
 
 
 def test_more_evaluations_are_nearer_to_the_labels_and_smoother_and_keep_lips_closing(iris, voices):
@@ -34,8 +34,8 @@ def test_more_evaluations_are_nearer_to_the_labels_and_smoother_and_keep_lips_cl
     for fewer, more in pairwise(motions):
         assert more.error < fewer.error
         assert more.jerk < 1.01 * fewer.jerk
-    assert motions[-1].error < 0.93 * motions[0].error
-    assert motions[2].jerk < 0.6 * motions[0].jerk
+    assert motions[-1].error < 0.95 * motions[0].error
+    assert motions[2].jerk < 0.65 * motions[0].jerk
     assert motions[-1].jaw_correlation > motions[0].jaw_correlation
     closed = [motion.lips.rate("p b m closed") for motion in motions]
     assert min(closed) >= closed[0] - 0.01

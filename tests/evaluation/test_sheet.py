@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from webrtc_avatar.evaluation import sheet
 from webrtc_avatar.evaluation.sheet import contact_sheet
@@ -18,6 +19,7 @@ def test_a_sheet_shows_every_picture_once():
 def test_the_sheet_of_visemes_shows_each_render_beside_what_the_network_draws(tmp_path):
     sheet.main([str(Path(__file__).parents[2] / "models" / "iris" / "source"), str(tmp_path / "sheet.png")])
     picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert b"compositeWithTrainedAlgorithmicMedia" in (tmp_path / "sheet.png").read_bytes()
     assert picture.shape == (4 * (160 + 22), 4 * 448, 3)
     differ = []
     for row in range(4):
@@ -29,3 +31,10 @@ def test_the_sheet_of_visemes_shows_each_render_beside_what_the_network_draws(tm
             differ.append(np.abs(render - drawn).mean())
     assert max(differ) < 4
     assert min(differ) > 0
+
+
+def test_a_sheet_that_cannot_be_written_is_told(tmp_path, capsys):
+    for name in ("sheet.unknown", "none/sheet.webp"):
+        with pytest.raises(SystemExit):
+            sheet.main([str(Path(__file__).parents[2] / "models" / "iris" / "source"), str(tmp_path / name)])
+        assert "could not be written" in capsys.readouterr().err

@@ -110,23 +110,23 @@ def test_the_playlist_grows_while_frames_come_and_ends_when_they_end(tmp_path):
             assert sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size) == 1
 
 
-def test_low_latency_parts_are_listed_hinted_and_together_make_the_segments(tmp_path):
+def test_low_latency_parts_are_listed_hinted_and_together_make_the_segments_of_which_the_first_is_one_part(tmp_path):
     writer, _ = write(tmp_path, 64, part_s=0.4)
     text = (tmp_path / "playlist.m3u8").read_text()
     target_s = float(re.search(r"PART-TARGET=([\d.]+)", text)[1])
     parts = re.findall(r'#EXT-X-PART:DURATION=([\d.]+),URI="(\S+?)"(,INDEPENDENT=YES)?', text)
-    assert [name for _, name, _ in parts] == [*(f"seg_0.{n}.m4s" for n in range(5)), "seg_1.0.m4s"]
-    assert [bool(independent) for *_, independent in parts] == [True, False, False, False, False, True]
+    assert [name for _, name, _ in parts] == ["seg_0.0.m4s", *(f"seg_1.{n}.m4s" for n in range(5))]
+    assert [bool(independent) for *_, independent in parts] == [True, True, False, False, False, False]
     assert all(0.85 * target_s <= float(duration) <= target_s for duration, *_ in parts)
-    assert '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="seg_1.1.m4s"' in text
+    assert '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="seg_2.0.m4s"' in text
     assert "CAN-BLOCK-RELOAD=YES" in text
-    joined = b"".join((tmp_path / name).read_bytes() for _, name, _ in parts[:5])
-    assert (tmp_path / "seg_0.m4s").read_bytes() == joined
+    joined = b"".join((tmp_path / name).read_bytes() for _, name, _ in parts[1:])
+    assert (tmp_path / "seg_1.m4s").read_bytes() == joined
     for number in range(64, 500):
         writer.add(picture(number), sound(number))
     writer.finish()
     text = (tmp_path / "playlist.m3u8").read_text()
-    assert len(re.findall("#EXTINF", text)) == 10
+    assert len(re.findall("#EXTINF", text)) == 11
     named = set(re.findall(r"seg_[\d.]+m4s", text))
     assert {path.name for path in tmp_path.glob("seg_*")} == named
     assert "seg_0.0.m4s" not in named

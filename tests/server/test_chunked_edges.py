@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import struct
 import threading
 import zlib
@@ -10,12 +11,15 @@ import av
 import cv2
 import numpy as np
 import pytest
+from yarl import URL
 
 from tests.server.chunked_parts import BASE, Caller, encoded, form, sound_of, wav
 from webrtc_avatar.audio.buffer import AudioChunkBuffer
 from webrtc_avatar.chunked import intake
 from webrtc_avatar.chunked.intake import Intake
 from webrtc_avatar.chunked.sound import continued_kind, read
+from webrtc_avatar.chunked.timeline import Timeline
+from webrtc_avatar.server.chunked import CHUNKED
 
 SECONDS = 0.4
 
@@ -172,8 +176,7 @@ async def test_what_is_no_sound_is_refused_and_changes_nothing(caller, voice):
     assert (await caller.until(session_id))["total_frames_generated"] == 10
 
 
-@pytest.mark.parametrize("kind", ["concat", "hls", "dash"])
-async def test_files_that_name_addresses_make_the_server_call_nobody(caller, kind):
+async def test_files_that_name_addresses_make_the_server_call_nobody(caller):
     called = asyncio.Event()
 
     async def note(_reader, writer):
@@ -182,31 +185,28 @@ async def test_files_that_name_addresses_make_the_server_call_nobody(caller, kin
 
     listener = await asyncio.start_server(note, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/x.ts"
-    sound = {
-        "concat": f"ffconcat version 1.0\nfile '{url}'\n",
-        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
-        "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    session_id = await caller.init()
+    for sound in (
+        f"ffconcat version 1.0\nfile '{url}'\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
         'profiles="urn:mpeg:dash:profile:isoff-live:2011" mediaPresentationDuration="PT1S"><Period><AdaptationSet '
         f'mimeType="audio/mp4"><Representation id="1"><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>',
-    }[kind]
-    session_id = await caller.init()
-    assert (await caller.feed(session_id, sound.encode()))[0] == 415
+    ):
+        assert (await caller.feed(session_id, sound.encode()))[0] == 415
     listener.close()
     await listener.wait_closed()
     assert not called.is_set()
 
 
-@pytest.mark.parametrize("sizes", [[137], [300, 1, 4_000], [1_500]])
-async def test_what_a_recorder_writes_in_pieces_is_one_recording(caller, talk, sizes, tmp_path):
+async def test_what_a_recorder_writes_in_pieces_is_one_recording(caller, talk, tmp_path):
     said = talk[:16_000]
     data = recorded(said)
-    session_id = await caller.init(chunk_duration=0.2)
-    at, turn = 0, 0
-    while at < len(data):
-        size = max(sizes[turn % len(sizes)], len(data) // 12)
-        status, body = await caller.feed(session_id, (data[at : at + size], "audio/webm;codecs=opus"))
+    session_id = await caller.init(chunk_duration=10)
+    cuts = [0, 1, 3, 137, 400, 401, len(data) // 2, len(data) // 2 + 7, len(data)]
+    for first, last in itertools.pairwise(cuts):
+        status, body = await caller.feed(session_id, (data[first:last], "audio/webm;codecs=opus"))
         assert status == 200, body
-        at, turn = at + size, turn + 1
     await caller.post("feed", session_id=session_id, is_final_chunk="true")
     assert (await caller.until(session_id))["total_frames_generated"] in (25, 26)
     played = sound_of(await caller.film(session_id, tmp_path / "film"))[1024:][::3][:15_000]
@@ -239,7 +239,7 @@ def test_a_file_in_pieces_is_the_whole_file_sample_for_sample(talk, kind):
 
 
 async def test_a_recording_that_stops_lets_another_file_follow(caller, voice):
-    session_id = await caller.init(chunk_duration=0.1)
+    session_id = await caller.init(chunk_duration=10)
     data = recorded(voice)
     assert (await caller.feed(session_id, data[: len(data) // 2]))[0] == 200
     assert (await caller.feed(session_id, wav(voice)))[0] == 200
@@ -265,20 +265,33 @@ async def test_an_hour_at_once_is_decoded_as_it_is_spoken(start, photo):
 async def test_a_long_feed_is_spoken_to_its_end_though_little_of_it_waits(caller, talk, monkeypatch, tmp_path):
     monkeypatch.setattr(intake, "AHEAD_S", 0.6)
     session_id = await caller.init(chunk_duration=0.2)
-    pieces = [talk[:24_000], talk[24_000:32_000], talk[32_000:40_000]]
-    most = 0
-    for number, piece in enumerate(pieces):
-        status, body = await caller.feed(session_id, wav(piece), number == 2)
-        assert status == 200
-        most = max(most, body["buffer_samples"])
-    assert most < 40_000
+    status, body = await caller.feed(session_id, wav(np.concatenate([talk[:32_000], talk[:8_000]])), True)
+    assert (status, body["buffer_samples"] < 32_000) == (200, True)
     assert (await caller.until(session_id))["total_frames_generated"] == 63
-    played = sound_of(await caller.film(session_id, tmp_path / "film"))[1024:][::3][:39_000]
-    assert np.corrcoef(played, talk[: len(played)])[0, 1] > 0.98
+    played = sound_of(await caller.film(session_id, tmp_path / "film"))[1024:][::3]
+    assert np.corrcoef(played[:32_000], talk[:32_000])[0, 1] > 0.98
+    assert np.corrcoef(played[32_000:39_000], talk[:7_000])[0, 1] > 0.98
+
+
+async def test_no_silence_is_put_into_a_feed_that_is_slow_to_decode():
+    buffer = AudioChunkBuffer(chunk_duration=0.1)
+    timeline = Timeline(buffer, patience_s=0.0, most_s=100.0)
+    buffer.is_promised = True
+    timeline.notice(fed=True)
+
+    async def first():
+        return await anext(timeline.moments())
+
+    waiting = asyncio.create_task(first())
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    buffer.add_chunk(np.full(3_200, 0.5, np.float32), 16_000)
+    timeline.notice(fed=True)
+    assert (await waiting).samples[0] == 0.5
 
 
 def test_more_than_may_wait_is_refused_until_there_is_room():
-    buffer = AudioChunkBuffer(max_pending_s=10)
+    buffer = AudioChunkBuffer(max_pending_s=10, chunk_duration=0.5)
     taken = Intake(buffer, raw_rate_hz=16_000)
     taken.take(wav(np.zeros(16_000 * 12, np.float32)), "", final=False)
     assert (taken.is_behind, taken.wants_more) == (True, False)
@@ -332,17 +345,17 @@ async def test_a_body_without_length_is_refused_where_it_becomes_too_large(start
 
 
 async def test_many_tiny_feeds_are_one_sound(caller, talk, tmp_path):
-    session_id = await caller.init(chunk_duration=0.1)
-    said = talk[:12_800]
+    session_id = await caller.init(chunk_duration=10)
+    said = talk[:6_400]
     for at in range(0, len(said), 160):
         assert (await caller.feed(session_id, wav(said[at : at + 160]), at + 160 >= len(said)))[0] == 200
-    assert (await caller.until(session_id))["total_frames_generated"] == 20
-    played = sound_of(await caller.film(session_id, tmp_path / "film"))[1024:][::3][:12_000]
+    assert (await caller.until(session_id))["total_frames_generated"] == 10
+    played = sound_of(await caller.film(session_id, tmp_path / "film"))[1024:][::3][:6_000]
     assert np.corrcoef(played, said[: len(played)])[0, 1] > 0.98
 
 
 async def test_feeds_at_the_same_time_are_taken_whole_one_after_the_other(caller, tmp_path):
-    session_id = await caller.init(chunk_duration=0.1)
+    session_id = await caller.init(chunk_duration=10)
     tones = [200 * place for place in range(1, 9)]
     waves = [0.3 * np.sin(2 * np.pi * tone * np.arange(3_200) / 16_000) for tone in tones]
     feeds = [caller.feed(session_id, wav(samples)) for samples in waves]
@@ -422,29 +435,51 @@ DETAILS = [
     ("crop", "2", "crop is true or false; got '2'"),
     ("session_id", "a/b", "session_id is 1 to 64 letters, digits, - and _; got 'a/b'"),
     ("session_id", "x" * 65, f"session_id is 1 to 64 letters, digits, - and _; got '{'x' * 65}'"),
+    ("audio_sample_rate", "100", "audio_sample_rate is a whole number from 8000 to 192000; got 100"),
+    ("nfe", "many", "nfe is a whole number from 5 to 50; got 'many'"),
+    ("cfg_scale", "nan", "cfg_scale is a number from 1 to 5; got 'nan'"),
+    ("cfg_scale", "5.1", "cfg_scale is a number from 1 to 5; got '5.1'"),
+    ("chunk_duration", "10.5", "chunk_duration is a number from 0.1 to 10; got '10.5'"),
+    ("session_id", "../../etc", "session_id is 1 to 64 letters, digits, - and _; got '../../etc'"),
+    ("pose_style", "{", "pose_style is a JSON list of numbers; got '{'"),
     ("pose_style", "[1, 2", "pose_style is a JSON list of numbers; got '[1, 2'"),
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "detail"), DETAILS)
-async def test_what_is_out_of_range_is_told_exactly(caller, field, value, detail):
-    status, body = await caller.post("init", image=caller.photo, **{field: value})
-    assert (status, body["detail"]) == (400, detail)
+async def test_what_is_out_of_range_is_told_exactly(caller):
+    for field, value, detail in DETAILS:
+        status, body = await caller.post("init", image=caller.photo, **{field: value})
+        assert (status, body["detail"]) == (400, detail)
+    for field, value in (
+        ("pose_style", "[1, 2]"),
+        ("gaze_style", "[1, 2, 3]"),
+        ("gaze_style", '["x", 0]'),
+        ("seed", "x"),
+    ):
+        status, body = await caller.post("init", image=caller.photo, **{field: value})
+        assert (status, field in body["detail"]) == (400, True)
+    assert len(caller.client.app[CHUNKED]) == 0
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/hls/{}/../../etc/passwd", "/hls/{}/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/hls/{}/..%5c..%5c.lock", "/hls/../.lock/playlist.m3u8",
-     "/hls/{}/seg_0.m4s%00", "/hls/{}/.playlist.m3u8.part", "/hls/{}//etc/passwd", "/hls/.faces/playlist.m3u8",
-     "/hls/{}/seg_" + "9" * 30 + ".m4s"],
-)  # fmt: skip
-async def test_no_path_leads_out_of_a_sessions_folder(caller, voice, path):
-    from yarl import URL
+OUTSIDE = [
+    "/hls/{}/../../etc/passwd",
+    "/hls/{}/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "/hls/{}/..%5c..%5c.lock",
+    "/hls/../.lock/playlist.m3u8",
+    "/hls/{}/seg_0.m4s%00",
+    "/hls/{}/.playlist.m3u8.part",
+    "/hls/{}//etc/passwd",
+    "/hls/.faces/playlist.m3u8",
+    "/hls/{}/seg_" + "9" * 30 + ".m4s",
+]
 
+
+async def test_no_path_leads_out_of_a_sessions_folder(caller):
     session_id = await caller.init(chunk_duration=0.1)
-    url = str(caller.client.make_url("/")).rstrip("/") + path.format(session_id)
-    answer = await caller.client.session.get(URL(url, encoded=True))
-    assert answer.status in (400, 404)
+    base = str(caller.client.make_url("/")).rstrip("/")
+    for path in OUTSIDE:
+        answer = await caller.client.session.get(URL(base + path.format(session_id), encoded=True))
+        assert answer.status in (400, 404), path
 
 
 async def test_a_form_that_is_broken_is_refused(caller):
@@ -457,3 +492,29 @@ async def test_a_form_that_is_broken_is_refused(caller):
     assert (answer.status, "at most 32" in (await answer.json())["detail"]) == (400, True)
     answer = await caller.client.post(f"{BASE}/init", data=b"--b", headers={"Content-Type": "multipart/form-data"})
     assert answer.status == 400
+
+
+async def test_feeds_frames_and_failures_are_counted(server, photo, voice):
+    caller = Caller(server, photo)
+    session_id = await caller.init(chunk_duration=10)
+    assert server.metric("webrtc_avatar_chunked_sessions", status="waiting_for_audio") == 1
+    sound = wav(voice)
+    await caller.feed(session_id, sound)
+    await caller.feed(session_id, b"noise")
+    await caller.feed(session_id, sound, True)
+    assert 0 <= server.metric("webrtc_avatar_chunked_waiting_seconds") <= 0.8
+    frames = (await caller.until(session_id))["total_frames_generated"]
+    assert server.metric("webrtc_avatar_chunked_feeds_total", outcome="taken") == 2
+    assert server.metric("webrtc_avatar_chunked_feeds_total", outcome="unreadable_sound") == 1
+    assert server.metric("webrtc_avatar_chunked_fed_bytes_total") == 2 * len(sound)
+    assert server.metric("webrtc_avatar_chunked_frames_total") == frames == 20
+    assert server.metric("webrtc_avatar_chunked_sessions", status="complete") == 1
+    assert server.metric("webrtc_avatar_chunked_failures_total") == 0
+    broken = await caller.init(chunk_duration=10)
+    folder = caller.client.app[CHUNKED].get(broken).folder
+    folder.rename(folder.with_name("moved"))
+    await caller.feed(broken, sound, True)
+    await caller.until(broken, "error")
+    assert server.metric("webrtc_avatar_chunked_failures_total") == 1
+    status, body = await caller.feed(broken, sound)
+    assert (status, "cannot be written" in body["detail"]) == (409, True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import threading
 import time
 import zipfile
 
@@ -184,11 +186,12 @@ async def test_a_session_can_change_to_it(server, make_peer, photo):
 async def test_two_visitors_with_one_picture_have_a_face_each(server, photo):
     first, second = await uploaded(server, photo), await uploaded(server, photo)
     assert first["name"] != second["name"]
+    for face in (first, second):
+        assert (await server.client.post("/api/sessions", json={"avatar": face["name"]})).status == 201
     await server.client.delete(f"/api/faces/{first['name']}")
-    opened = await server.client.post("/api/sessions", json={"avatar": second["name"]})
-    assert opened.status == 201
-    faces = server.client.app[FACES]
-    assert [len(faces.shown(faces.get(second["name"])))] == [1]
+    sessions = (await (await server.client.get("/api/sessions")).json())["sessions"]
+    assert [session["avatar"] for session in sessions] == ["iris", second["shown_as"]]
+    assert server.client.app[FACES].get(second["name"]).avatar.folder.is_dir()
 
 
 async def test_what_cannot_be_a_face_is_refused_with_its_reason(start, photo):
@@ -227,6 +230,12 @@ async def test_there_are_so_many_faces_and_no_more(start, photo):
     assert full.headers["Retry-After"] == "30"
     await server.client.delete(f"/api/faces/{face['name']}")
     await uploaded(server, photo)
+
+
+async def test_photos_wait_for_one_thread_and_only_a_few_of_them(server, photo):
+    answers = await asyncio.gather(*(upload(server, photo) for _ in range(6)))
+    assert sorted(status for status, _ in answers) == [201] * 4 + [503] * 2
+    assert len(server.client.app[FACES]) == 4
 
 
 async def test_a_server_may_take_no_photos(start, photo):
@@ -298,6 +307,15 @@ async def test_saving_on_the_server_is_for_operators_to_allow(start, photo, tmp_
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["me"]
 
 
+async def test_without_an_avatar_folder_it_is_saved_beside_imported_avatars(start, photo, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME" if os.name != "nt" else "LOCALAPPDATA", str(tmp_path))
+    server = await start(save_faces=True)
+    face = await uploaded(server, photo)
+    assert (await server.client.post(f"/api/faces/{face['name']}/save", json={"name": "me"})).status == 201
+    assert (tmp_path / "webrtc-avatar" / "avatars" / "me" / "avatar.toml").is_file()
+    assert (await server.client.post("/api/sessions", json={"avatar": "me"})).status == 201
+
+
 async def test_nothing_is_left_on_disk_when_the_server_goes(start, photo, tmp_path):
     server = await start(hls_folder=tmp_path)
     face = await uploaded(server, photo)
@@ -305,3 +323,5 @@ async def test_nothing_is_left_on_disk_when_the_server_goes(start, photo, tmp_pa
     assert list(tmp_path.rglob("avatar.toml"))
     await server.client.close()
     assert list(tmp_path.iterdir()) == []
+    assert "faces-unused" not in [task.get_name() for task in asyncio.all_tasks()]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("faces")]

@@ -186,6 +186,25 @@ def test_refusals_are_typed_and_say_what_the_server_says(sdk: Run) -> None:
     assert frames == 50
 
 
+def test_a_session_that_was_given_up_while_its_face_was_made_does_not_stay(sdk: Run) -> None:
+    name, taken = sdk(
+        """const giveUp = new AbortController();
+      const begun = refusal(client.initSession(photo, { session_id: "late", signal: giveUp.signal }));
+      setTimeout(() => giveUp.abort(), 20);
+      const [name] = await begun;
+      let last;
+      for (let tried = 0; tried < 100; tried++) {
+        last = await refusal(client.initSession(photo, { session_id: "late" }));
+        if (!last) break;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      await client.cleanup();
+      return [name, last];"""
+    )
+    assert name == "AbortError"
+    assert taken is None
+
+
 def test_microphones_and_calls_are_fed_as_they_come_and_watched_live(quick_sdk: Run) -> None:
     made = quick_sdk(
         """const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
@@ -218,6 +237,37 @@ def test_microphones_and_calls_are_fed_as_they_come_and_watched_live(quick_sdk: 
         with av.open(url) as film:
             sound = np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
         assert np.abs(sound).max() > 0.02
+
+
+def test_a_film_is_fetched_as_it_is_seen_and_from_where_it_is_sought(sdk: Run, voice: Path) -> None:
+    before, sought, seen, second, fetched = sdk(
+        """await client.initSession(photo);
+      const file = new Blob([voice]);
+      await client.feedFile(file, { isFinal: false });
+      await client.feedFile(file);
+      await client.wait();
+      client.attach(video, { aheadS: 0.5 });
+      await new Promise((resolve) => { video.oncanplay = resolve; });
+      const before = video.buffered.end(0);
+      video.currentTime = 5.5;
+      await new Promise((resolve) => { video.onseeked = resolve; });
+      const sought = Array.from({ length: video.buffered.length }, (_, n) => [video.buffered.start(n), video.buffered.end(n)]);
+      await video.play();
+      await ended;
+      const seen = video.currentTime;
+      video.currentTime = 3;
+      await new Promise((resolve) => { video.onseeked = resolve; });
+      const names = performance.getEntriesByType("resource").map(({ name }) => name.split("/").at(-1));
+      return [before, sought, seen, video.currentTime, names.filter((name) => name.endsWith(".m4s"))];""",
+        list(voice.read_bytes()),
+    )
+    assert before < 3.5
+    assert len(sought) == 2
+    assert sought[0][1] == pytest.approx(before)
+    assert sought[1][0] <= 5.5 < sought[1][1]
+    assert seen == pytest.approx(2 * 83 / 25, abs=0.06)
+    assert second == 3
+    assert len(set(fetched)) == len(fetched)
 
 
 def test_a_film_that_is_gone_is_an_error_and_nothing_is_asked_again(sdk: Run) -> None:

@@ -64,10 +64,13 @@ function playRecording(file) {
 
 function speakToIt() {
   element("finish").hidden = false;
-  return perform("Speak now. The film follows a few seconds later.", { live: true }, async () => {
+  return perform("Speak now. The film follows a few seconds later.", { live: true }, async (signal) => {
     const stream = await microphone.open("");
-    feed = await client.feedStream(stream, { pieceS: MICROPHONE_PIECE_S });
-    undo.push(() => feed.cancel());
+    const made = await client.feedStream(stream, { pieceS: MICROPHONE_PIECE_S });
+    signal.addEventListener("abort", () => made.cancel());
+    if (signal.aborted) made.cancel();
+    signal.throwIfAborted();
+    feed = made;
     await feed.finished;
   });
 }

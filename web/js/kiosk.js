@@ -102,6 +102,7 @@ function hintOf(error) {
 async function rememberAvatar() {
   const facts = named && (await requestJson(`api/sessions/${encodeURIComponent(named)}`).catch(() => null));
   const config = await requestJson("api/config").catch(() => null);
+  if (config) document.body.toggleAttribute("data-marked", config.watermark);
   // A visitor's own face is in no list, and is gone with its session.
   if (config?.avatars.some(({ name }) => name === facts?.avatar)) avatar = facts.avatar;
   const name = avatar ?? config?.default_avatar;

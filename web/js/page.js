@@ -182,6 +182,7 @@ async function load() {
   for (;;) {
     try {
       const config = await requestJson("api/config");
+      document.body.toggleAttribute("data-marked", config.watermark);
       defaultAvatar = config.default_avatar;
       view.offerAvatars(config.avatars, defaultAvatar, new URLSearchParams(location.search).get("avatar"));
       photoDialog.offered = Boolean(config.faces);

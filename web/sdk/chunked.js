@@ -79,7 +79,8 @@ export class ChunkedStreamingClient {
    * @param {Blob | ArrayBuffer | ArrayBufferView} imageFile a JPEG, PNG or WebP with one face
    * @param {Options} [options]
    * @returns {Promise<{session_id: string, hls_url: string, chunk_duration: number, audio_sample_rate: number, warnings?: string[]}>}
-   * @throws {ChunkedError} the server is full, sees no face, or does not take an option
+   * @throws {ChunkedError} the server is full, sees no face, or does not take an option. Where `signal` gives up, what the server makes
+   *   nevertheless is deleted.
    */
   async initSession(imageFile, { signal, ...options } = {}) {
     const form = new FormData();
@@ -89,7 +90,9 @@ export class ChunkedStreamingClient {
       if (!FIELDS.has(field)) throw new TypeError(`initSession has no option ${name}; there are ${[...FIELDS].join(", ")}`);
       if (value !== undefined && value !== null) form.append(field, Array.isArray(value) ? JSON.stringify(value) : String(value));
     }
-    const answer = await this.#ask("init", { method: "POST", form, signal });
+    signal?.throwIfAborted();
+    const asked = this.#ask("init", { method: "POST", form });
+    const answer = await unlessGivenUp(asked, signal, (late) => this.#delete(late.session_id));
     this.#feeding = Promise.resolve();
     this.#rateHz = answer.audio_sample_rate;
     this.#sessionId = answer.session_id;
@@ -214,7 +217,11 @@ export class ChunkedStreamingClient {
     for (const player of this.#players) player.close();
     this.#players.clear();
     this.#sessionId = this.#hlsUrl = null;
-    return sessionId ? await this.#ask(`session/${encodeURIComponent(sessionId)}`, { method: "DELETE", keepalive }) : null;
+    return sessionId ? await this.#delete(sessionId, keepalive) : null;
+  }
+
+  async #delete(sessionId, keepalive = false) {
+    return await this.#ask(`session/${encodeURIComponent(sessionId)}`, { method: "DELETE", keepalive });
   }
 
   #open() {
@@ -255,6 +262,19 @@ function soundOf(audio, rateHz) {
   const isSamples = audio instanceof Float32Array || audio instanceof Int16Array || audio instanceof AudioBuffer;
   if (isSamples) return audio.length ? wav(audio, rateHz) : null;
   return audio ? blobOf(audio) : null;
+}
+
+/** A promise, or the signal's reason; what the promise brings after that goes to `undo`. */
+async function unlessGivenUp(promise, signal, undo) {
+  if (!signal) return await promise;
+  return await new Promise((resolve, reject) => {
+    const giveUp = () => {
+      reject(signal.reason);
+      promise.then(undo).catch(() => {}); // nothing was made, or it is gone
+    };
+    signal.addEventListener("abort", giveUp, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
+  });
 }
 
 async function pause(ms, signal) {

@@ -5,9 +5,9 @@ import { mimeType } from "./mp4_codecs.js";
 import { AvatarError, request } from "./signalling.js";
 
 /** Media that lies ready ahead of what is seen; more is fetched as it is used up. */
-const MOST_AHEAD_S = 60;
-/** What is left before what is seen, where the browser's memory for media is full. */
-const KEPT_BEHIND_S = 10;
+const AHEAD_S = 60;
+/** What is left on either side of what is seen, where the browser's memory for media is full; the longest segment that a server may make. */
+const KEPT_S = 10;
 /** A hole in the film that is jumped over. */
 const HOLE_S = 0.5;
 /** Blocking reloads wait up to this long at the server. */
@@ -37,6 +37,7 @@ export class HlsPlayer extends EventTarget {
   #video;
   #url;
   #live;
+  #mostAheadS;
   #closing = new AbortController();
   /** @type {MediaSource | null} */
   #source = null;
@@ -50,13 +51,15 @@ export class HlsPlayer extends EventTarget {
   /**
    * @param {HTMLVideoElement} video
    * @param {string | URL} url of the playlist
-   * @param {{live?: boolean}} [options] live: begin at the film's end and stay near it; else from its beginning, and nothing is left out
+   * @param {{live?: boolean, aheadS?: number}} [options] live: begin at the film's end and stay near it; else from its beginning, and
+   *   nothing is left out. aheadS: so much is fetched ahead of what is seen
    */
-  constructor(video, url, { live = false } = {}) {
+  constructor(video, url, { live = false, aheadS = AHEAD_S } = {}) {
     super();
     this.#video = video;
     this.#url = new URL(url, location.href);
     this.#live = live;
+    this.#mostAheadS = aheadS;
     if (!HlsPlayer.ownPlayer) {
       video.src = this.#url.href;
       return;
@@ -111,9 +114,10 @@ export class HlsPlayer extends EventTarget {
         await this.#whileRoom();
         if (piece.asked !== this.#next) continue; // somebody sought meanwhile
         await this.#open(playlist);
+        this.#tellLength(playlist);
         const data = await this.#ask(piece.uri, "arrayBuffer");
         if (piece.asked !== this.#next) continue;
-        await this.#append(data);
+        await this.#append(data, piece.beginS);
         if (piece.asked === this.#next) this.#next = piece.then;
         this.#keepPace(piece.durationS);
         this.#jump();
@@ -142,15 +146,15 @@ export class HlsPlayer extends EventTarget {
     const asked = this.#next;
     const segment = segments[Math.max(asked.number - segments[0].number, 0)];
     if (!segment) return null;
-    const { number, parts, uri } = segment;
+    const { number, parts, uri, beginS, durationS } = segment;
     const part = number === asked.number ? asked.part : 0;
     const after = { number: number + 1, part: 0 };
     if (part < parts.length && (part > 0 || !uri)) {
       const then = uri && part + 1 === parts.length ? after : { number, part: part + 1 };
-      return { asked, then, ...parts[part] };
+      return { asked, then, beginS, ...parts[part] };
     }
     // Parts of older segments are listed no more: what was appended of it is appended again, which does no harm.
-    if (uri && !(part > 0 && part === parts.length)) return { asked, then: after, uri, durationS: segment.durationS };
+    if (uri && !(part > 0 && part === parts.length)) return { asked, then: after, beginS, uri, durationS };
     if (uri) this.#next = after;
     return uri ? this.#piece({ segments }) : null;
   }
@@ -183,11 +187,25 @@ export class HlsPlayer extends EventTarget {
     if (this.#buffer) this.#buffer.changeType(type);
     else this.#buffer = this.#source.addSourceBuffer(type);
     this.#init = init;
-    await this.#append(header);
+    await this.#append(header, 0);
     this.dispatchEvent(new CustomEvent("codecs", { detail: type }));
   }
 
-  async #append(data) {
+  /** Without being told, browsers let nobody seek beyond what is here. */
+  #tellLength({ segments, ended }) {
+    const source = this.#source;
+    if (source.readyState !== "open") return;
+    const { beginS, durationS } = segments.at(-1);
+    if (!ended) source.setLiveSeekableRange(0, beginS + durationS);
+    else if (!Number.isFinite(source.duration)) source.duration = Math.max(beginS + durationS, this.#endS);
+  }
+
+  get #endS() {
+    const { buffered } = this.#buffer;
+    return buffered.length ? buffered.end(buffered.length - 1) : 0;
+  }
+
+  async #append(data, beginS) {
     for (;;) {
       await this.#settled();
       try {
@@ -195,18 +213,19 @@ export class HlsPlayer extends EventTarget {
         return await this.#settled();
       } catch (error) {
         if (error.name !== "QuotaExceededError") throw error;
-        await this.#makeRoom();
+        await this.#makeRoom(beginS);
       }
     }
   }
 
-  /** The browser's memory for media is full: what was seen goes; where nothing was, it is waited for. */
-  async #makeRoom() {
-    const end = this.#video.currentTime - KEPT_BEHIND_S;
-    if (this.#buffer.buffered.length && this.#buffer.buffered.start(0) < end) {
-      this.#buffer.remove(0, end);
-      await this.#settled();
-    } else await this.#woken();
+  /** The browser's memory for media is full: what was seen goes, or what lies far behind the new piece; where there is neither, it is waited for. */
+  async #makeRoom(beginS) {
+    const seenS = this.#video.currentTime;
+    const { buffered } = this.#buffer;
+    if (buffered.length && buffered.start(0) < seenS - KEPT_S) this.#buffer.remove(0, seenS - KEPT_S);
+    else if (this.#endS > beginS + KEPT_S) this.#buffer.remove(beginS + KEPT_S, Infinity);
+    else await this.#woken();
+    await this.#settled();
   }
 
   async #settled() {
@@ -217,7 +236,7 @@ export class HlsPlayer extends EventTarget {
   }
 
   async #whileRoom() {
-    while (this.aheadS > MOST_AHEAD_S) await this.#woken();
+    while (this.aheadS > this.#mostAheadS) await this.#woken();
   }
 
   /** Begin again at what was sought, unless it is here. */
@@ -258,7 +277,7 @@ export class HlsPlayer extends EventTarget {
     const video = this.#video;
     if (!this.#live || video.paused) return;
     const spareS = this.aheadS - newS;
-    if (spareS > TOO_FAR_S) video.currentTime = video.buffered.end(video.buffered.length - 1) - newS;
+    if (spareS > TOO_FAR_S) video.currentTime = this.#endS - newS;
     video.playbackRate = spareS < LITTLE_SPARE_S ? SLOWER : spareS > MUCH_SPARE_S ? FASTER : 1;
   }
 

@@ -55,7 +55,10 @@ class AudioChunkBuffer:
         chunk_duration: seconds of new sound in a chunk, 0.1 to 10.
         overlap: how much of a chunk's duration is repeated from the one before, 0 to 0.9.
         source_sr: rate of added sound of which no rate is told.
-        max_pending_s: sound that may wait to be taken; what does not fit is refused as a whole.
+        max_pending_s: sound that may wait to be taken, at least a chunk and a second; what does not fit is refused as a whole.
+
+    Attributes:
+        is_promised: more is about to be added, for which silence is no stand-in; for those who add and take to agree on.
 
     Raises:
         InvalidAudio: an argument is out of its range.
@@ -79,7 +82,8 @@ class AudioChunkBuffer:
         self.chunk_samples = round(chunk_duration * SAMPLE_RATE_HZ)
         self.overlap_samples = round(overlap * self.chunk_samples)
         self._source_sr = source_sr
-        self._most_samples = max(round(max_pending_s * SAMPLE_RATE_HZ), self.chunk_samples)
+        self._most_samples = max(round(max_pending_s * SAMPLE_RATE_HZ), self.chunk_samples + SAMPLE_RATE_HZ)
+        self.is_promised = False
         self._lock = threading.Lock()
         self._converter: _Converter | None = None
         self._heard, self._sound = _Fifo(), _Fifo()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -29,7 +29,6 @@ MAX_YAW_DEG = 38.0
 MIN_FACE_PX = 48
 
 _MIN_SCORE = 0.5
-_MIN_PRESENCE = 0.5
 _ROI_SCALE = 1.5
 _DETECTOR_PX = 256
 _MESH_PX = 192
@@ -44,6 +43,14 @@ _DEG_PER_SHARE = 45.0
 """Degrees of a head whose nose is above its cheek; measured on faces turned by known angles, right within 8 up to 30 degrees."""
 
 _EYE_OUTERS = (33, 263)
+
+_DOUBTFUL = 15.0
+"""A face that stands as it was taken to has a presence (log odds) of 25 and more, one on its head of 10 at most."""
+
+_SIDEWAYS = 0.1
+_NARROW = 0.82
+"""A face that is seen from the side has its nose beside the eyes, by such a share of the detector's box, or eyes that are nearer to
+one another than to the mouth, by such a share: it is 1 from the front."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +94,8 @@ def find_face(image: Picture) -> FoundFace:
         )
     best = max(boxes, key=lambda box: float(np.prod(box[1])))
     landmarks = networks.mesh(image, best)
+    if landmarks is None:
+        _refuse(best)
     width = float(np.ptp(landmarks[:, 0]))
     if width < MIN_FACE_PX:
         raise NoFaceFound(
@@ -101,6 +110,22 @@ def find_face(image: Picture) -> FoundFace:
     left, right = landmarks[list(_EYE_OUTERS), :2]
     roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
     return FoundFace(landmarks, yaw, roll, len(boxes) - 1)
+
+
+def _refuse(box: Floats) -> NoReturn:
+    """Say why the landmarks of what the detector took for a face were not found."""
+    eyes, middle = box[3] - box[2], (box[2] + box[3]) / 2
+    apart, down = float(np.linalg.norm(eyes)), float(np.linalg.norm(box[5] - middle))
+    beside = abs(float((box[4] - middle) @ eyes)) / max(apart * float(box[1].max()), 1e-6)
+    if beside > _SIDEWAYS or apart < _NARROW * down:
+        raise FaceTurnedAway(
+            f"the face is seen from the side, by far more than {MAX_YAW_DEG:.0f} degrees; "
+            "send a photo in which the person looks towards the camera"
+        )
+    raise NoFaceFound(
+        "something like a face was found, but not its eyes and mouth; send a photo in which the face is larger, "
+        "turned towards the camera and not covered"
+    )
 
 
 def _yaw_deg(landmarks: Floats) -> float:
@@ -156,10 +181,20 @@ class _Networks:
             box[2:] -= offset
         return pixels
 
-    def mesh(self, image: Picture, box: Floats) -> Floats:
-        """Return the landmarks (468, 3) in pixels of the face in a detector's box."""
-        centre, side, right_eye, left_eye = box[0], float(box[1].max()) * _ROI_SCALE, box[2], box[3]
-        landmarks = np.empty((0, 3), np.float32)
+    def mesh(self, image: Picture, box: Floats) -> Floats | None:
+        """Return the landmarks (468, 3) in pixels of the face in a detector's box; None: there are none."""
+        landmarks, presence = self._look(image, box, box[2], box[3])
+        if presence < _DOUBTFUL:
+            # The detector takes a face that stands on its head for an upright one.
+            other, other_presence = self._look(image, box, box[3], box[2])
+            if other_presence > max(presence, _DOUBTFUL):
+                landmarks, presence = other, other_presence
+        return landmarks if presence > 0 else None
+
+    def _look(self, image: Picture, box: Floats, right_eye: Floats, left_eye: Floats) -> tuple[Floats, float]:
+        """Return landmarks of a face whose eyes are there, and the log odds of there being one."""
+        centre, side = box[0], float(box[1].max()) * _ROI_SCALE
+        landmarks, odds = np.empty((0, 3), np.float32), -math.inf
         for _ in range(_PASSES):
             angle = math.atan2(float(left_eye[1] - right_eye[1]), float(left_eye[0] - right_eye[0]))
             unit = side / _MESH_PX
@@ -173,18 +208,16 @@ class _Networks:
                 borderMode=cv2.BORDER_REPLICATE,
             )
             raw, presence = self._run(self._mesh, crop[..., ::-1] / np.float32(255))
-            if 1 / (1 + math.exp(-float(presence.reshape(-1)[0]))) < _MIN_PRESENCE:
-                raise NoFaceFound(
-                    "something like a face was found, but not its eyes and mouth; send a photo in which the face is larger, "
-                    "turned towards the camera and not covered"
-                )
+            odds = float(presence.reshape(-1)[0])
+            if odds < 0:
+                break
             points = raw.reshape(LANDMARKS, 3)
             landmarks = np.hstack([points[:, :2] @ turn.T + place[:, 2], points[:, 2:] * unit]).astype(np.float32)
             low, high = points[:, :2].min(0), points[:, :2].max(0)
             centre = turn @ ((low + high) / 2) + place[:, 2]
             side = float((high - low).max()) * unit * _ROI_SCALE
             right_eye, left_eye = landmarks[_EYE_OUTERS[0]], landmarks[_EYE_OUTERS[1]]
-        return landmarks
+        return landmarks, odds
 
     def _run(self, network: Any, picture: npt.NDArray[Any]) -> list[Floats]:
         with self._lock:

@@ -80,9 +80,14 @@ class Library:
         self._paths: dict[str, Path] = {}
         self._loaded: dict[str, AnyAvatar] = {}
         self._broken: dict[Path, str] = {}
-        self._folders = (*folders, *(default_folders() if shipped else ()))
+        self._named, self._shipped = tuple(folders), shipped
         for folder in self._folders:
             self._scan(folder)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        """The folders that are searched; the one of imported avatars appears with the first of them."""
+        return (*self._named, *(default_folders() if self._shipped else ()))
 
     def refresh(self) -> None:
         """Look for packages that were put into the folders since, and again at those that were broken."""

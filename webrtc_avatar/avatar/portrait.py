@@ -20,7 +20,8 @@ from webrtc_avatar.avatar.files import image_size
 from webrtc_avatar.avatar.importing.draft import Draft
 from webrtc_avatar.avatar.manifest import MANIFEST_NAME, NAME_PATTERN
 from webrtc_avatar.avatar.package import Avatar
-from webrtc_avatar.avatar.portrait_eyes import eye_pictures, states
+from webrtc_avatar.avatar.photo import decode_photo
+from webrtc_avatar.avatar.portrait_eyes import eye_pictures, eyes_are_covered, states
 from webrtc_avatar.avatar.portrait_head import head_flow
 from webrtc_avatar.avatar.portrait_interior import mouth_art
 from webrtc_avatar.avatar.portrait_lips import WEIGHTS, Floats, Picture
@@ -89,10 +90,10 @@ def read_photo(data: bytes) -> Picture:
     if size is None or size[0] * size[1] > MAX_PHOTO_PX:
         what = "no JPEG, PNG or WebP" if size is None else f"of {size[0]}x{size[1]} pixels, more than {MAX_PHOTO_PX}"
         raise CannotImport(f"the photo is {what}; send a JPEG, PNG or WebP of at most 40 megapixels")
-    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    photo = decode_photo(data)
     if photo is None:
         raise CannotImport("the photo is damaged: it does not decode; save it again")
-    return np.asarray(photo, np.uint8)
+    return photo
 
 
 def create_portrait(
@@ -117,14 +118,24 @@ def create_portrait(
     warnings = []
     if landmarks is None:
         face = find_face(photo)
+        quarters = round(face.roll_deg / 90)
+        if quarters:
+            photo = np.ascontiguousarray(np.rot90(photo, quarters))
+            face = find_face(photo)
+            warnings.append(
+                f"the photo shows the head lying or upside down, and was turned by {90 * quarters % 360} degrees"
+            )
         landmarks = face.landmarks
         if face.others:
             warnings.append(f"the photo shows {face.others} more face(s); the largest one was taken")
     plate = make_plate(photo, landmarks)
+    covered = eyes_are_covered(plate.still, plate.landmarks)
+    if covered:
+        warnings.append("dark glasses or a shadow hide the eyes, which therefore neither blink nor move")
     if plate.was_open:
         warnings.append("the photo shows an open mouth, which was closed; a photo with closed lips looks better")
     with Draft(options.into, options.name, force=options.force) as draft:
-        _fill(draft.folder, plate, options, ear)
+        _fill(draft.folder, plate, options, ear, covered=covered)
         return Portrait(draft.finish(), tuple(warnings))
 
 
@@ -171,7 +182,7 @@ def _snapped(value: float) -> int:
     return min(max(round(value / _GRID_PX) * _GRID_PX, 0), FRAME_PX)
 
 
-def _fill(folder: Path, plate: Plate, options: PortraitOptions, ear: Avatar) -> None:
+def _fill(folder: Path, plate: Plate, options: PortraitOptions, ear: Avatar, *, covered: bool) -> None:
     mouth, eyes = boxes(plate)
     left, top, right, bottom = mouth
     art = mouth_art(plate, mouth)
@@ -185,7 +196,7 @@ def _fill(folder: Path, plate: Plate, options: PortraitOptions, ear: Avatar) -> 
     _write(folder / "matte.png", np.full((FRAME_PX, FRAME_PX), 255, np.uint8))
     np.savez_compressed(folder / "flow.npz", **head_flow(plate.landmarks, FRAME_PX))  # type: ignore[arg-type]
     (folder / "eyes").mkdir()
-    for number, picture in enumerate(eye_pictures(plate.fine, plate.landmarks, eyes)):
+    for number, picture in enumerate(eye_pictures(plate.fine, plate.landmarks, eyes, covered=covered)):
         _write(folder / "eyes" / f"{number:02d}.png", picture)
     shutil.copyfile(ear.model.ear, folder / "ear.onnx")
     (folder / MANIFEST_NAME).write_text(_manifest(options, ear, mouth, eyes), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -36,6 +36,18 @@ _RIM = 0.1
 _WIDER = 1.1
 """The eye's corners are beyond their landmarks."""
 
+_FRAMED_REACH = 0.7
+"""Half eyes above its edge that a lid's skin stretches at most behind glasses, whose frames are further up."""
+
+_CHEEKS = (50, 280)
+_BRIDGE = (8, 5)
+_COVERED = 0.55
+"""Of the cheeks' brightness."""
+
+_FRAMES = 0.35
+_BAR_ROWS = 3
+"""A bar differs from the bridge's skin by such a share, over so many of 48 rows."""
+
 _BROW_RISE = 0.10
 """Share of an eye's width that brows rise."""
 
@@ -56,19 +68,72 @@ def states() -> list[EyeState]:
     return looks + [EyeState(0.0, (0.0, 0.0), rise) for rise in BROWS]
 
 
-def eye_pictures(fine: Picture, landmarks: Floats, box: Box) -> list[Picture]:
+def eye_pictures(fine: Picture, landmarks: Floats, box: Box, *, covered: bool = False) -> list[Picture]:
     """Return the eyes' box in each of `states()`, uint8 BGR.
 
     Args:
         fine: uint8 (2 * height, 2 * width, 3) BGR, the plate of twice the size.
         landmarks: float32 (468, 2 or more) in pixels of the plate.
         box: left, top, right, bottom in pixels of the plate.
+        covered: the eyes are not to be seen, so all pictures are the same.
     """
     left, top, right, bottom = box
     places = grid((2 * left, 2 * top, 2 * right, 2 * bottom), 1) / 2 - np.float32(0.25)
-    eyes = [_Eye(landmarks[:, :2], places, side) for side in (0, 1)]
+    framed = has_frames(fine, landmarks)
+    eyes = [_Eye(landmarks[:, :2], places, side, framed=framed) for side in (0, 1)]
     rim = _rim(places, box)
-    return [_picture(fine, places, eyes, state, rim) for state in states()]
+    if covered:
+        return [_picture(fine, places, eyes, EyeState(0.0, (0.0, 0.0), 0.0), rim)] * len(states())
+    return [
+        _picture(fine, places, eyes, replace(state, brow_raise=0.0) if framed else state, rim) for state in states()
+    ]
+
+
+def eyes_are_covered(plate: Picture, landmarks: Floats) -> bool:
+    """Say whether something dark hides the eyes, such as sunglasses: lids and the white of eyes are as bright as cheeks otherwise.
+
+    Args:
+        plate: uint8 (height, width, 3) BGR.
+        landmarks: float32 (468, 2 or more) in its pixels.
+    """
+    luma = np.asarray(cv2.cvtColor(plate, cv2.COLOR_BGR2GRAY), np.float32)
+    points = landmarks[:, :2]
+    brightest = [float(np.quantile(_disc(luma, *_middle(points, side), 0.7), 0.9)) for side in (0, 1)]
+    across = float(np.linalg.norm(points[_UPPER[1][-1]] - points[_UPPER[0][0]]))
+    cheeks = [float(np.median(_disc(luma, points[number], 0.1 * across, 1.0))) for number in _CHEEKS]
+    return max(brightest) < _COVERED * max(cheeks)
+
+
+def has_frames(fine: Picture, landmarks: Floats) -> bool:
+    """Say whether glasses cross the bridge of the nose: a bar that skin does not have.
+
+    Args:
+        fine: uint8 (height, width, 3) BGR, the plate of twice the size.
+        landmarks: float32 (468, 2 or more) in pixels of the plate.
+    """
+    points = 2 * landmarks[:, :2] + np.float32(0.5)
+    top, bottom = points[_BRIDGE[0]], points[_BRIDGE[1]]
+    across = points[_UPPER[1][0]] - points[_UPPER[0][-1]]
+    steps = np.linspace(-0.15, 1, 48, dtype=np.float32)[:, None, None]
+    beside = np.linspace(-0.1, 0.1, 9, dtype=np.float32)[None, :, None]
+    places = (top + steps * (bottom - top) + beside * across).astype(np.float32)
+    luma = cv2.remap(cv2.cvtColor(fine, cv2.COLOR_BGR2GRAY), places, _NONE, cv2.INTER_LINEAR).astype(np.float32)
+    rows = np.median(luma, 1)
+    usual = float(np.median(rows))
+    return bool((np.abs(rows - usual) > _FRAMES * usual).sum() >= _BAR_ROWS)
+
+
+def _middle(points: Floats, side: int) -> tuple[Floats, float]:
+    """Return an eye's middle and half its width."""
+    inner, outer = points[_UPPER[side][0]], points[_UPPER[side][-1]]
+    return (inner + outer) / 2, float(np.linalg.norm(outer - inner)) / 2
+
+
+def _disc(luma: Floats, centre: Floats, radius: float, share: float) -> Floats:
+    mask = np.zeros(luma.shape, np.uint8)
+    cv2.circle(mask, (round(float(centre[0])), round(float(centre[1]))), max(round(share * radius), 1), 255, -1)
+    found = luma[mask > 0]
+    return found if found.size else luma.reshape(-1)
 
 
 def _picture(fine: Picture, places: Floats, eyes: list[_Eye], state: EyeState, rim: Floats) -> Picture:
@@ -89,7 +154,8 @@ def _picture(fine: Picture, places: Floats, eyes: list[_Eye], state: EyeState, r
 class _Eye:
     """One eye in its own axes: x across from -1 to 1 between the corners, y down, in half eyes."""
 
-    def __init__(self, points: Floats, places: Floats, side: int) -> None:
+    def __init__(self, points: Floats, places: Floats, side: int, *, framed: bool) -> None:
+        self._framed = framed
         upper, lower = points[list(_UPPER[side])], points[list(_LOWER[side])]
         width = float(np.linalg.norm(upper[-1] - upper[0]))
         self._half = _WIDER * width / 2
@@ -133,6 +199,8 @@ class _Eye:
         upper, lower = self._lids(lid)
         beside = np.exp(-((np.maximum(np.abs(self.x) - 0.95, 0) / 0.35) ** 2))
         reach = max(-self._brow * 0.75, 0.5)
+        if self._framed:
+            reach = min(reach, _FRAMED_REACH)
         over, under = np.maximum(upper - self.y, 0), np.maximum(self.y - lower, 0)
         sunk, risen = upper - self._upper, lower - self._lower
         # The lid's own skin goes with its edge; that between lid and brow stretches.

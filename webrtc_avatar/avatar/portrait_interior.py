@@ -22,6 +22,10 @@ _LUMA = (0.114, 0.587, 0.299)
 _PLAIN_SPREAD = 0.12
 """Of the skin's brightest channel, the spread between channels from which a photo counts as coloured."""
 
+_BEARDED = 0.65
+_BELOW_CHEEKS = 0.9
+"""What is around a mouth is darker than cheeks: by less than `_BEARDED` where it is skin, usually by so much."""
+
 _GAPS = (0.0, 0.17, 0.31, 0.43, 0.53)
 _OVERSAMPLED = 3
 
@@ -79,7 +83,12 @@ def _skin(plate: Picture, lips: Lips) -> Floats:
     u, _, depth = lips.coordinates(grid((0, 0, width, height), 1))
     skin = (np.abs(u) < 1.2) & (depth < -lips.upper - 0.05) & (depth > -lips.nose)
     skin |= (np.abs(u) < 0.9) & (depth > lips.lower + 0.1) & (depth < 0.9 * lips.chin)
-    return np.asarray(np.median(plate[skin], 0) if skin.any() else np.full(3, _SKIN_LUMA), np.float32)
+    around = np.asarray(np.median(plate[skin], 0) if skin.any() else np.full(3, _SKIN_LUMA), np.float32)
+    cheeks = (np.abs(u) < 1.6) & (depth < -lips.nose - 0.25) & (depth > -lips.nose - 0.9)
+    above = np.asarray(np.median(plate[cheeks], 0) if cheeks.any() else around, np.float32)
+    # A beard is darker than the face that it grows on, and lights no teeth.
+    bearded = float(around @ np.array(_LUMA)) < _BEARDED * float(above @ np.array(_LUMA))
+    return np.asarray(_BELOW_CHEEKS * above if bearded else around, np.float32)
 
 
 def _light(skin: Floats) -> Floats:

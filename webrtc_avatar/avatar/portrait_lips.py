@@ -188,7 +188,9 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
     up_fade, down_fade = _fade(up, 0.0, lips.nose), _fade(down, 0.1, 0.8 * lips.chin)
     upper_edge, lower_edge = _bump(up / lips.upper), _bump(down / lips.lower)
     zero = np.zeros_like(u)
-    sides = np.clip(u, -1, 1) * near * np.exp(-((np.maximum(np.abs(u) - 1.0, 0) / 0.6) ** 2))
+    # Cheeks beside the nose follow less: the folds there would be drawn together.
+    beside = np.where(depth < 0, np.exp(-((depth / 0.6) ** 2)), near)
+    sides = np.clip(u, -1, 1) * beside * np.exp(-((np.maximum(np.abs(u) - 1.0, 0) / 0.6) ** 2))
 
     jaw = _rise(depth, -1.0 * lips.nose, 0.6 * lips.chin) * _fade(down, lips.chin, 1.9 * lips.chin) * 0.8
     jaw *= np.exp(-((np.maximum(np.abs(u) - 0.9, 0) / 0.9) ** 2))
@@ -204,7 +206,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
             ),
         ),
         "pucker": _both(
-            lips, (-0.34 - 0.2 * narrow) * sides,
+            lips, -0.34 * sides,
             -0.10 * middle * upper_edge + 0.02 * part + 0.5 * relaxed,
             0.04 * middle * lower_edge - 0.02 * part + 0.5 * relaxed,
         ),
@@ -214,7 +216,7 @@ def basis(lips: Lips, box: tuple[int, int, int, int], step: int) -> Floats:
             0.13 * part * down_fade + 0.08 * middle * lower_edge + 0.3 * relaxed,
         ),
         "round": _both(
-            lips, (-0.18 - 0.2 * narrow) * sides,
+            lips, -0.18 * sides,
             -0.13 * round_part * up_fade + 0.4 * relaxed,
             0.02 * round_part * down_fade + 0.4 * relaxed,
         ),

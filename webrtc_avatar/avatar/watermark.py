@@ -119,6 +119,11 @@ class Watermarks:
     everybody: Watermark | None = None
     portraits: Watermark | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether pictures of some avatar are marked."""
+        return bool(self.everybody or self.portraits)
+
     def of(self, avatar: AnyAvatar) -> Watermark | None:
         """Return an avatar's mark, or None."""
         return (self.portraits if avatar.model.kind == "portrait" else None) or self.everybody

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from webrtc_avatar.avatar.files import image_size
 from webrtc_avatar.avatar.package import Avatar, drawn, load_avatar
+from webrtc_avatar.avatar.photo import decode_photo
 from webrtc_avatar.avatar.portrait import PortraitOptions, centred_landmarks, create_portrait
 from webrtc_avatar.avatar.portrait_lips import Picture
 from webrtc_avatar.errors import BodyTooLarge, FaceTurnedAway, InvalidRequest, NoFaceFound
@@ -54,6 +53,8 @@ class Faces:
         on_gone: Callable[[Avatar], None] | None = None,
     ) -> None:
         self._folder, self._ear, self._most_pixels, self._on_gone = folder, ear, most_pixels, on_gone
+        # Names are seen in sessions' figures: who has the picture shall not learn from them whether it is used.
+        self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._used: dict[str, tuple[FaceOfImage, int]] = {}
 
@@ -69,7 +70,8 @@ class Faces:
         Raises:
             InvalidRequest, BodyTooLarge, NoFaceFound, PortraitUnavailable: see `face_of_image`.
         """
-        name = f"face-{hashlib.sha256(f'{crop} {strength} {evaluations} '.encode() + image).hexdigest()[:24]}"
+        asked = f"{crop} {strength} {evaluations} ".encode() + image
+        name = f"face-{hashlib.blake2b(asked, digest_size=12, key=self._key).hexdigest()}"
         with self._lock:
             known, users = self._used.get(name, (None, 0))
             face = known or face_of_image(
@@ -135,7 +137,7 @@ def _read(image: bytes, most_pixels: int) -> Picture:
     width, height = size
     if width * height > most_pixels or max(size) > _MOST_SIDE_PX:
         raise BodyTooLarge(f"the image has {width}x{height} pixels; at most {most_pixels} are taken: make it smaller")
-    photo = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    photo = decode_photo(image)
     if photo is None:
         raise InvalidRequest(f"the image is damaged: it does not decode; {_WANTED}")
-    return np.asarray(photo, np.uint8)
+    return photo

@@ -33,7 +33,7 @@ class Intake:
         self._rest: Iterator[Rated] | None = None
         self._continued: ContinuedSound | None = None
         self._open: list[ContinuedSound] = []
-        self._ahead = round(min(AHEAD_S, buffer.max_pending_s) * SAMPLE_RATE_HZ)
+        self._ahead = max(round(min(AHEAD_S, buffer.max_pending_s) * SAMPLE_RATE_HZ), buffer.chunk_samples)
         self.ended = False
 
     @property
@@ -44,7 +44,7 @@ class Intake:
     @property
     def wants_more(self) -> bool:
         """Whether `go_on` should be called: something is left, and little of what was decoded waits."""
-        return self.is_behind and self._buffer.pending_samples < self._ahead // 2
+        return self.is_behind and self._buffer.pending_samples < max(self._ahead // 2, self._buffer.chunk_samples)
 
     def take(self, data: bytes, content_type: str, *, final: bool) -> None:
         """Add a feed; what is refused changes nothing.
@@ -110,6 +110,14 @@ class Intake:
 
     def _pour(self, *, patient: bool = True) -> None:
         """Move sound into the buffer up to the feed's end; patient: no more than is needed soon, else all that fits."""
+        try:
+            self._move(patient=patient)
+            if self._rest is None and self.ended:
+                self._buffer.end()
+        finally:
+            self._buffer.is_promised = self.is_behind
+
+    def _move(self, *, patient: bool) -> None:
         while self._rest is not None and not (patient and self._buffer.pending_samples >= self._ahead):
             piece = next(self._rest, None)
             if piece is None:
@@ -120,8 +128,6 @@ class Intake:
             except BufferFull:
                 self._rest = chain((piece,), self._rest)
                 return
-        if self._rest is None and self.ended:
-            self._buffer.end()
 
     def _quiet(self, pieces: Iterator[Rated]) -> Iterator[Rated]:
         """Yield pieces to where they break off: what was decoded is used."""

@@ -62,7 +62,7 @@ class ChunkedSession:
         engine: a started engine.
         settings: of the server.
         pool: threads that decode, draw and encode.
-        metrics: where encoders count their time.
+        metrics: where feeds, frames and failures are counted, and encoders count their time.
 
     Attributes:
         id: its name.
@@ -90,6 +90,7 @@ class ChunkedSession:
         self.error: str | None = None
         self.created_at = time.time()
         self.active_s = self._started_s = time.monotonic()
+        self._metrics = metrics or Metrics()
         self._buffer = AudioChunkBuffer(
             session_id,
             options.chunk_duration,
@@ -178,6 +179,15 @@ class ChunkedSession:
             InvalidAudio, UnreadableSound, BufferFull: see `Intake.take`; nothing was added.
         """
         self.active_s = time.monotonic()
+        try:
+            await self._take(data, content_type, final=final)
+        except AvatarServerError as error:
+            self._metrics.chunked_feeds.labels(error.code).inc()
+            raise
+        self._metrics.chunked_feeds.labels("taken").inc()
+        self._metrics.chunked_bytes.inc(len(data))
+
+    async def _take(self, data: bytes, content_type: str, *, final: bool) -> None:
         async with self._feeding:
             self._check_open()
             if not data and not final:
@@ -202,8 +212,13 @@ class ChunkedSession:
     def _check_open(self) -> None:
         if self.error is not None:
             raise SessionFinished(f"session {self.id!r} broke off ({self.error}); begin another one")
-        if self._intake.ended or self._over:
+        if self._intake.ended:
             raise SessionFinished(f"session {self.id!r} has had its final chunk; begin another one")
+        if self._over:
+            raise SessionFinished(
+                f"session {self.id!r} is over: it was deleted, or its film is as long as may be "
+                f"({self._settings.chunked_max_duration_s:g} s); begin another one"
+            )
 
     async def _pour(self) -> None:
         """Decode the rest of a long feed as its frames are made."""
@@ -241,6 +256,7 @@ class ChunkedSession:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
             self.error = failure.message if isinstance(failure, AvatarServerError) else "the server failed; see its log"
+            self._metrics.chunked_failures.inc()
             log.error("chunked session failed: %s", failure, exc_info=failure)
         finally:
             # Whoever watches sees an end, also of a session that was cancelled or broke; what a thread still writes comes first.
@@ -310,3 +326,4 @@ class ChunkedSession:
             picture = self._performance.draw(self._ticks, moment.samples, face)
             self._hls.add(picture, moment.sound[:, 0])
             self._ticks += 1
+        self._metrics.chunked_frames.inc(len(group))

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
+from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.chunked.faces import FaceOfImage, Faces
 from webrtc_avatar.chunked.folder import own_folder
 from webrtc_avatar.chunked.options import ChunkedOptions
-from webrtc_avatar.chunked.session import ChunkedSession
+from webrtc_avatar.chunked.session import ChunkedSession, Status
 from webrtc_avatar.engine import AnyEngine
 from webrtc_avatar.errors import ServerDraining, ServerFull, SessionFinished, UnknownSession
 from webrtc_avatar.metrics import Metrics
@@ -51,6 +53,10 @@ class ChunkedSessions:
         faces.mkdir()
         self._faces = Faces(faces, ear, most_pixels=settings.chunked_max_image_pixels, on_gone=engine.unload)
         self._looking = asyncio.create_task(self._look(), name="chunked-idle")
+        if metrics is not None:
+            metrics.chunked_waiting.set_function(lambda: sum(one.buffer_samples for one in self) / SAMPLE_RATE_HZ)
+            for status in Status:
+                metrics.chunked_sessions.labels(status.value).set_function(partial(self._count, status))
 
     def __len__(self) -> int:
         """Return how many there are, finished ones included."""
@@ -154,6 +160,9 @@ class ChunkedSessions:
                 log.info("chunked session ended: nobody fed or watched it", extra={"session": session.id})
                 with suppress(UnknownSession):
                     await self.close(session.id)
+
+    def _count(self, status: Status) -> float:
+        return sum(one.status is status for one in self)
 
     async def _look(self) -> None:
         while True:

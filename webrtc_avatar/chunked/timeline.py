@@ -77,7 +77,8 @@ class Timeline:
         while self._count < self._most:
             self._changed.clear()
             finished = self._buffer.is_finished
-            late = self._late_s() >= 0
+            promised = self._buffer.is_promised
+            late = not promised and self._late_s() >= 0
             if late:
                 self._buffer.drain()
             if (chunk := self._buffer.take(whole=not (finished or late))) is not None:
@@ -90,7 +91,7 @@ class Timeline:
                 silence = Moment(np.zeros(CHUNK_SAMPLES, np.float32), np.zeros((SOUND_SAMPLES, 1), np.float32))
                 group, self._idle = [silence] * _IDLE_MOMENTS, True
             else:
-                await self._wait()
+                await self._wait(for_sound=promised)
                 continue
             for moment in group:
                 self._count += 1
@@ -108,8 +109,8 @@ class Timeline:
             return behind_s
         return max(too_slow_s, min(behind_s, self._clock() - self._fed_s - self._patience_s))
 
-    async def _wait(self) -> None:
-        late_s = self._late_s()
+    async def _wait(self, *, for_sound: bool) -> None:
+        late_s = -math.inf if for_sound else self._late_s()
         try:
             async with asyncio.timeout(None if late_s == -math.inf else max(-late_s, 0.001)):
                 await self._changed.wait()

@@ -109,18 +109,22 @@ class Watching:
 
     def reader(self, place_s: float) -> FilmReader:
         """See `Film`."""
-        return FilmReader(self._film, int(place_s / CHUNK_S) // self._film.segment_frames)
+        return FilmReader(self._film, self._film.segment_of(int(place_s / CHUNK_S)))
+
+    def note_viewers(self) -> None:
+        """See `Film`."""
+        self._on_watched()
 
     async def changed(self) -> None:
         """See `Film`."""
-        self._on_watched()
         if not self._over:
             await self._changed.wait()
 
     @property
     def _lead_s(self) -> float:
         """How much of the film players of HLS have been given when they begin."""
-        return self._settings.hls_part_s or self._settings.hls_segment_s
+        part_s, segment_s = self._settings.hls_part_s, self._settings.hls_segment_s
+        return segment_s if part_s is None else min(3 * part_s, segment_s)
 
     def _wake(self) -> None:
         if not self._published and (self._film.playlist.segments or self._film.playlist.parts):

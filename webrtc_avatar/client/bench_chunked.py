@@ -202,8 +202,9 @@ async def _starts(calls: Calls, face: bytes, speech: Speech, way: _Way, plan: Pl
         session_id = await calls.init(face, chunk_duration=way.chunk_s)
         before_s = await calls.frames(session_id) * CHUNK_S
         begin_s = time.monotonic()
-        watching = asyncio.create_task(_first_playable(calls, session_id, before_s, whole=way.part_s is None))
-        feeding = asyncio.create_task(_feed_on(calls, session_id, speech, way.chunk_s, paced=way.paced))
+        fed = asyncio.Event()
+        watching = asyncio.create_task(_first_playable(calls, session_id, before_s, fed, whole=way.part_s is None))
+        feeding = asyncio.create_task(_feed_on(calls, session_id, speech, way.chunk_s, fed, paced=way.paced))
         try:
             async with asyncio.timeout(LONGEST_S):
                 await _first_of(watching, feeding)
@@ -230,30 +231,38 @@ async def _first_of(watching: asyncio.Task[list[float]], feeding: asyncio.Task[N
     watching.result()
 
 
-async def _feed_on(calls: Calls, session_id: str, speech: Speech, piece_s: float, *, paced: bool) -> None:
-    """Feed for a while, as it is spoken; or ten seconds of it at once."""
+async def _feed_on(
+    calls: Calls, session_id: str, speech: Speech, piece_s: float, fed: asyncio.Event, *, paced: bool
+) -> None:
+    """Feed for a while, as it is spoken; or ten seconds of it at once. Tell when the first piece was taken."""
     if not paced:
         await calls.feed(session_id, speech.wav(0, 10), final=True)
+        fed.set()
         return
     begin_s = time.monotonic()
     for number in range(round(LONGEST_S / piece_s)):
         await asyncio.sleep(begin_s + number * piece_s - time.monotonic())
         await calls.feed(session_id, speech.wav(number * piece_s, piece_s), final=False)
+        fed.set()
 
 
-async def _first_playable(calls: Calls, session_id: str, before_s: float, *, whole: bool) -> list[float]:
+async def _first_playable(
+    calls: Calls, session_id: str, before_s: float, fed: asyncio.Event, *, whole: bool
+) -> list[float]:
     """Return when the first segment or part was decoded, and where whole segments are meant, when three were listed.
 
     Args:
         calls: of the player.
         session_id: whose film.
         before_s: what the film had before; what ends there or earlier does not count.
+        fed: set once something was fed: a film that is opened earlier begins with the idle avatar.
         whole: whole segments are meant.
 
     Returns:
         `time.monotonic()` seconds.
     """
     moments: list[float] = []
+    await fed.wait()
     while True:
         media = listed((await calls.film(session_id, "playlist.m3u8") or b"").decode())
         fresh = [name for name, end_s in media if end_s > before_s + CHUNK_S]

@@ -18,6 +18,7 @@ from webrtc_avatar.avatar.library import Library
 from webrtc_avatar.avatar.package import Avatar, drawn
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
+from webrtc_avatar.media.marking import Marking
 from webrtc_avatar.training.mouth_data import Mouths, load_mouths
 from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS
 
@@ -55,7 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--avatar", default="iris")
     options = parser.parse_args(arguments)
     sheet = visemes_sheet(drawn(Library().get(options.avatar)), load_mouths(options.mouths))
-    if not cv2.imwrite(str(options.output), sheet, [cv2.IMWRITE_WEBP_QUALITY, 90]):
+    try:
+        _, data = cv2.imencode(options.output.suffix, sheet, [cv2.IMWRITE_WEBP_QUALITY, 90])
+        options.output.write_bytes(Marking(options.avatar).in_image(data.tobytes()))
+    except (OSError, cv2.error):
         parser.error(f"{options.output} could not be written; use an existing folder and a name such as sheet.webp")
 
 

@@ -52,6 +52,9 @@ class Film(Protocol):
     async def changed(self) -> None:
         """Wait until more may be written, or nothing follows."""
 
+    def note_viewers(self) -> None:
+        """Note that it is being watched."""
+
 
 class FilmBroadcast:
     """Shows one film to all its viewers. Lives on the event loop; reads on `executor`. Nothing runs while nobody watches.
@@ -168,6 +171,7 @@ class FilmBroadcast:
         reader, opus = self._film.reader(place_s), OpusEncoder(self._settings.audio_bitrate_bps)
         origin_s = loop.time() - place_s
         while not reader.ended:
+            self._film.note_viewers()
             frames = await loop.run_in_executor(self._executor, reader.read)
             if not frames and not reader.ended:
                 await self._film.changed()

@@ -50,7 +50,7 @@ class HlsWriter:
     Args:
         folder: exists and is empty; gets `init.mp4`, `seg_N.m4s`, `seg_N.P.m4s` where there are parts, and `playlist.m3u8`.
         segment_s: duration of segments, 0.4 to 10, rounded to whole pictures.
-        part_s: duration of low-latency parts, 0.2 to `segment_s`; none: no parts.
+        part_s: duration of low-latency parts, 0.2 to `segment_s`, and of the first segment; none: no parts.
         crf: quality of the picture, 0 to 51; each 6 more halve the bits.
         preset: x264's.
         on_change: is told, on the writing thread, that the playlist has changed.
@@ -81,6 +81,8 @@ class HlsWriter:
         self._folder, self._on_change, self._marking = folder, on_change, marking
         self._segment_frames = round(segment_s * FRAME_RATE_HZ)
         self._part_frames = None if part_s is None else round(part_s * FRAME_RATE_HZ)
+        # Players do not begin before a segment is whole; where there are parts, the first one makes a segment.
+        self._first_frames = self._part_frames or self._segment_frames
         self._codec = {"crf": str(crf), "preset": preset}
         self._sink = FragmentSink()
         self._container: Any = None
@@ -122,7 +124,7 @@ class HlsWriter:
         video, audio = self._streams
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
         frame.pts, frame.time_base = self._frames, Fraction(1, FRAME_RATE_HZ)
-        frame.pict_type = PictureType.I if self._frames % self._segment_frames == 0 else PictureType.NONE
+        frame.pict_type = PictureType.I if self._begins_segment(self._frames) else PictureType.NONE
         self._mux_video(video.encode(frame))
         padded = np.pad(sound, (0, SOUND_SAMPLES - len(sound))).astype(np.float32, copy=False)
         heard = av.AudioFrame.from_ndarray(padded[None], format="fltp", layout="mono")
@@ -146,7 +148,7 @@ class HlsWriter:
             self._mux_audio(audio.encode(None))
             self._container.close()
             self._store()
-            if self._segment:
+            if self._segment_filled:
                 self._end_segment()
         self._streams = self._container = None
         self.playlist.end()
@@ -157,6 +159,10 @@ class HlsWriter:
         if self._container is not None:
             self._container.close()
         self._streams = self._container = None
+
+    def segment_of(self, frame: int) -> int:
+        """Return the number of the segment that a picture lies in."""
+        return 0 if frame < self._first_frames else 1 + (frame - self._first_frames) // self._segment_frames
 
     def fragments(self, segment: int, first: int = 0) -> list[bytes]:
         """Return the fragments of a segment that are whole by now, from one on; any thread.
@@ -220,6 +226,9 @@ class HlsWriter:
             packet.dts += PRIMING_SAMPLES
             self._container.mux(packet)
 
+    def _begins_segment(self, frame: int) -> bool:
+        return frame == 0 or (frame >= self._first_frames and (frame - self._first_frames) % self._segment_frames == 0)
+
     @staticmethod
     def _begin(frame: int) -> int:
         return _LEAD_TICKS + frame * _FRAME_TICKS if frame else 0
@@ -240,11 +249,11 @@ class HlsWriter:
             name = f"seg_{self.playlist.segments}.{self.playlist.parts}.m4s"
             self._write(name, fragment.data)
             self.playlist.add_part(
-                name, self._seconds(first, fragment.pictures), independent=first % self._segment_frames == 0
+                name, self._seconds(first, fragment.pictures), independent=self._begins_segment(first)
             )
         self._segment.append(fragment.data)
         self._segment_filled += fragment.pictures
-        if self._segment_filled >= self._segment_frames:
+        if fragment.pictures and self._begins_segment(first + fragment.pictures):
             self._end_segment()
             self._publish()
         elif self._part_frames is not None:

@@ -25,7 +25,7 @@ MAX_NAME_CHARS = 200
 
 
 async def config(request: web.Request) -> web.Response:
-    """Answer what a page needs before it can offer: ICE servers and avatars."""
+    """Answer what a page needs before it can offer: ICE servers and avatars, and whether pictures have to be shown whole."""
     settings = request.app[SETTINGS]
     return web.json_response(
         {
@@ -33,6 +33,7 @@ async def config(request: web.Request) -> web.Response:
             "avatars": [asdict(info) for info in request.app[LIBRARY].infos()],
             "default_avatar": settings.avatar,
             "faces": _faces(request),
+            "watermark": settings.watermarks.any,
             "version": __version__,
         }
     )
