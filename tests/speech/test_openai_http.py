@@ -248,6 +248,28 @@ def test_pauses_lie_between_requests_and_one_that_fails_leaves_the_others(server
     assert any(part.index == 1 and part.last for part in results if isinstance(part, Piece))
 
 
+def test_a_batch_is_asked_for_at_once(server: SpeechServer) -> None:
+    together = threading.Barrier(4)
+
+    def waits_for_the_others(handler: BaseHTTPRequestHandler) -> None:
+        together.wait(10)
+        sends(SOUND.tobytes())(handler)
+
+    server.answers = [waits_for_the_others] * 4
+    parts = list(OpenAiVoice(Service(url=server.url)).synthesize([hello()] * 4))
+    assert sorted(part.index for part in parts if isinstance(part, Piece) and part.last) == [0, 1, 2, 3]
+
+
+def test_whoever_stops_listening_leaves_no_thread_behind(server: SpeechServer) -> None:
+    before = threading.active_count()
+    server.answers = [sends(SOUND.tobytes() * 20)] * 2
+    parts = OpenAiVoice(Service(url=server.url)).synthesize([hello()] * 2)
+    next(iter(parts))
+    parts.close()  # type: ignore[attr-defined]
+    assert not any("speech-service" in thread.name for thread in threading.enumerate())
+    assert threading.active_count() <= before + 2  # the server's own
+
+
 def test_settings_make_it_and_it_says_what_it_cannot_do() -> None:
     with pytest.raises(VoiceUnavailable, match="speech_openai_url"):
         create(Settings())

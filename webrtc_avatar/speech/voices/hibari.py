@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ _UNIT_S = _UNIT_SAMPLES / RATE_HZ
 _LATE_S = 0.060
 """What is subtracted from the network's times: measured against the energy of consonants between vowels."""
 _CLOSED_BEFORE_S, _RELEASE_S = 0.020, 0.035
+_ENVELOPE_SAMPLES = 240
+_HEARD_SHARE = 0.03
+_SHORTEST_S = 0.05
 _FEWEST_IDS = 32
 """Shorter sentences are padded, so that ONNX Runtime computes them as it does in company."""
 _IDS_A_CALL = 256
@@ -208,9 +212,12 @@ class HibariVoice:
                 fade = round(_FADE_S * RATE_HZ)
                 samples[:fade] *= np.linspace(0, 1, fade, dtype=np.float32)
                 ends_s -= silent / RATE_HZ
-            ends_s += spoken.samples / RATE_HZ
             starts_s = ends_s - units * _UNIT_S
-            phonemes = self._phonemes(phrase, starts_s, ends_s)
+            signs = [self._signs.get(number, "_") for number in phrase.ids]
+            _end_with_sound(ends_s, starts_s, signs, samples)
+            starts_s += spoken.samples / RATE_HZ
+            ends_s += spoken.samples / RATE_HZ
+            phonemes = _phonemes(signs, starts_s, ends_s)
             yield self._piece(index, spoken, samples, phonemes, _words(phrase, starts_s, ends_s))
 
     def _piece(
@@ -221,10 +228,24 @@ class HibariVoice:
         last = spoken.next == len(spoken.phrases)
         return Piece(index=index, samples=samples, rate_hz=RATE_HZ, phonemes=phonemes, words=words, last=last)
 
-    def _phonemes(self, phrase: Phrase, starts_s: Any, ends_s: Any) -> tuple[Phoneme, ...]:
-        signs = [self._signs.get(number, "_") for number in phrase.ids]
-        timed = [Phoneme(float(s), float(e), sign) for s, e, sign in zip(starts_s, ends_s, signs, strict=True)]
-        return tuple(hold_closures(timed, before_s=_CLOSED_BEFORE_S, release_s=_RELEASE_S))
+
+def _end_with_sound(ends_s: Any, starts_s: Any, signs: Sequence[str], samples: Floats) -> None:
+    """Let phonemes before a pause end where their sound does: the network counts much of the silence to them."""
+    count = len(samples) // _ENVELOPE_SAMPLES
+    loudness = np.sqrt(np.mean(samples[: count * _ENVELOPE_SAMPLES].reshape(count, -1) ** 2, axis=1))
+    is_heard = loudness > _HEARD_SHARE * loudness.max(initial=0.0)
+    step_s = _ENVELOPE_SAMPLES / RATE_HZ
+    for place, (sign, following) in enumerate(pairwise(signs)):
+        if sign.isalpha() and following != " " and not following.isalpha():
+            first = max(0, int(starts_s[place] / step_s))
+            heard = np.flatnonzero(is_heard[first : max(0, int(ends_s[place] / step_s))])
+            sounds_s = (first + heard[-1] + 1) * step_s if len(heard) else 0.0
+            ends_s[place] = min(ends_s[place], max(sounds_s, starts_s[place] + _SHORTEST_S))
+
+
+def _phonemes(signs: Sequence[str], starts_s: Any, ends_s: Any) -> tuple[Phoneme, ...]:
+    timed = [Phoneme(float(start), float(end), sign) for start, end, sign in zip(starts_s, ends_s, signs, strict=True)]
+    return tuple(hold_closures(timed, before_s=_CLOSED_BEFORE_S, release_s=_RELEASE_S))
 
 
 def _words(phrase: Phrase, starts_s: Any, ends_s: Any) -> tuple[Word, ...]:

@@ -145,7 +145,8 @@ def _read(
         place = places[number] if places else 0
         if written:
             manner = next(say for at, say in reversed(said) if at <= written[place].first or at == said[0][0])
-        yield from (_Symbol(sign, offset + place, manner) for sign in phonemes)
+        # A word ends with its last sound; the silence of a full stop is nobody's.
+        yield from (_Symbol(sign, offset + place if sign.isalpha() else -1, manner) for sign in phonemes)
         if space:
             yield _Symbol(" ", -1, manner)
             number += 1

@@ -6,9 +6,12 @@ https://platform.openai.com/docs/api-reference/audio/createSpeech
 from __future__ import annotations
 
 import json
+import queue
 import random
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +26,8 @@ from webrtc_avatar.speech.voice import Ability, Failure, Pause, Piece, Say, Utte
 from webrtc_avatar.speech.voices.wav import WavStream
 
 RATE_HZ = 24_000
+_CONNECTIONS = 8
+"""Kept open between requests."""
 _READ_BYTES = 9_600
 """A fifth of a second."""
 _LONGEST_BYTES = 2 * RATE_HZ * 20 * 60
@@ -82,7 +87,7 @@ class OpenAiVoice:
     def __init__(self, service: Service) -> None:
         self._service = service
         timeout = urllib3.Timeout(connect=service.timeout_s, read=service.timeout_s)
-        self._http = urllib3.PoolManager(num_pools=1, maxsize=2, timeout=timeout, retries=False)
+        self._http = urllib3.PoolManager(num_pools=1, maxsize=_CONNECTIONS, timeout=timeout, retries=False)
 
     def voices(self) -> Sequence[VoiceInfo]:
         """List the voices of the settings; the service is not asked."""
@@ -96,6 +101,7 @@ class OpenAiVoice:
                 title=f"{name.capitalize()} (speech service)",
                 rate_hz=RATE_HZ,
                 abilities=frozenset(abilities),
+                batched=True,
                 checkpoints=self._service.models,
                 default=number == 0,
             )
@@ -103,12 +109,28 @@ class OpenAiVoice:
         ]
 
     def synthesize(self, batch: Sequence[Utterance]) -> Iterator[Piece | Failure]:
-        """Say one after the other, each as it arrives."""
-        for index, utterance in enumerate(batch):
+        """Ask for all at once; say each as it arrives."""
+        arrived: queue.SimpleQueue[Piece | Failure | Future[None]] = queue.SimpleQueue()
+        is_wanted = threading.Event()
+        is_wanted.set()
+
+        def fetch(index: int, utterance: Utterance) -> None:
             try:
-                yield from self._say(index, utterance)
+                for piece in self._say(index, utterance):
+                    arrived.put(piece)
+                    if not is_wanted.is_set():
+                        return
             except AvatarServerError as error:
-                yield Failure(index, error)
+                arrived.put(Failure(index, error))
+
+        with ThreadPoolExecutor(len(batch), thread_name_prefix="speech-service") as threads:
+            fetches = [threads.submit(fetch, index, utterance) for index, utterance in enumerate(batch)]
+            for ended in fetches:
+                ended.add_done_callback(arrived.put)
+            try:
+                yield from _until_all_ended(arrived, len(batch))
+            finally:
+                is_wanted.clear()
 
     def close(self) -> None:
         """Close the connections."""
@@ -186,6 +208,18 @@ class OpenAiVoice:
         return self._http.request(
             "POST", url, body=json.dumps(body), headers=headers, preload_content=False, redirect=False
         )
+
+
+def _until_all_ended(
+    arrived: queue.SimpleQueue[Piece | Failure | Future[None]], count: int
+) -> Iterator[Piece | Failure]:
+    while count:
+        part = arrived.get()
+        if isinstance(part, Future):
+            part.result()  # raises what nobody expected
+            count -= 1
+        else:
+            yield part
 
 
 def _takes_instructions(model: str) -> bool:
