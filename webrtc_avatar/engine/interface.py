@@ -53,6 +53,12 @@ class AnyStream(Protocol):
     ) -> None:
         """End the sound and ask for the frames that still lack chunks."""
 
+    takes_weights: bool
+    """Whether `show` can be called, for avatars whose model has weights."""
+
+    def show(self, weights: Floats, *, index: int, deadline_s: float, epoch: int) -> None:
+        """Ask for a frame with a mouth that is known."""
+
     def request(self, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
         """Ask for a frame with the features that the avatar's package brings."""
 

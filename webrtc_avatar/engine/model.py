@@ -24,7 +24,8 @@ class Job(NamedTuple):
     """One frame to render.
 
     Attributes:
-        context: what the track's `push` or the model's `features` gave.
+        context: what the track's `push` or the model's `features` gave, or for models whose crops are made of mouth weights these,
+            float32 (weights,).
         base: number of the frame in the footage on which it is rendered, from 0; models fold it into their footage, and those
             without footage do not look at it.
     """

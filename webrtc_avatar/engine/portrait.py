@@ -45,9 +45,8 @@ class PortraitModel(VisemeModel):
 
     def render_for(self, models: Sequence[PortraitModel], jobs: Sequence[Job]) -> list[Rendered]:
         """Return the mouths of several portraits; see `SharingModel.render_for`."""
-        contexts = np.stack([job.context for job in jobs])
-        heard = self._hear(contexts) if self._refinement is None else self._refine(contexts)
-        weights = np.stack([model._stronger(row) for model, row in zip(models, heard, strict=True)])
+        mouths = self.mouths(jobs)
+        weights = np.stack([model._stronger(row) for model, row in zip(models, mouths, strict=True)])
         crops = self._draw_together([model._mouth for model in models], weights)
         return [Rendered(crop, pose) for crop, pose in zip(crops, weights, strict=True)]
 

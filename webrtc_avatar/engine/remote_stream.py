@@ -19,7 +19,7 @@ from webrtc_avatar.engine.model import WINDOW_CHUNKS_AFTER, WINDOW_CHUNKS_BEFORE
 from webrtc_avatar.engine.remote_connection import RemoteModel
 from webrtc_avatar.engine.remote_link import Link, Question
 from webrtc_avatar.engine.request import Face
-from webrtc_avatar.errors import AvatarServerError, InvalidAudio
+from webrtc_avatar.errors import AvatarServerError, EngineFailure, InvalidAudio
 from webrtc_avatar.rpc import engine_pb2 as messages
 from webrtc_avatar.rpc.engine_wire import from_face
 
@@ -59,6 +59,12 @@ class RemoteStream:
         chunk = messages.Chunk(index=index, samples=np.asarray(samples, "<f4").tobytes(), base=base)
         question = Question(messages.Ask(chunk=chunk, epoch=epoch), deadline_s, index)
         self._caller.post(self._caller.hear, question)
+
+    takes_weights = False
+
+    def show(self, weights: Floats, *, index: int, deadline_s: float, epoch: int) -> None:
+        """Refuse: engines on other machines hear the sound themselves."""
+        raise EngineFailure("an engine on another machine makes mouths of sound alone; push the sound")
 
     def finish(
         self,

@@ -124,6 +124,12 @@ class Source:
             if frames is None or frame in frames
         ]
 
+    def show(self, weights: Floats, *, index: int, deadline_s: float, epoch: int) -> list[Request]:
+        """Return the request for a frame with a mouth that is known."""
+        if self.is_stale(epoch):
+            return []
+        return [self._request(weights, index, deadline_s=deadline_s, epoch=epoch, base=None)]
+
     def look_up(self, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> list[Request]:
         """Return the request for a frame with the package's own features; one that there is not is answered."""
         if self.is_stale(epoch):

@@ -82,6 +82,21 @@ class Stream:
         )
         self._executor.add(self._source, finish)
 
+    takes_weights = True
+    """Whether `show` can be called, for avatars whose model has weights."""
+
+    def show(self, weights: Floats, *, index: int, deadline_s: float, epoch: int) -> None:
+        """Ask for a frame with a mouth that is known, whatever was pushed: no sound needs to be heard for it.
+
+        Args:
+            weights: float32 (weights,), in the order of the avatar's model. It must not change afterwards.
+            index: the number under which it is answered.
+            deadline_s: as for `push`.
+            epoch: the caller's epoch.
+        """
+        show = partial(self._source.show, weights, index=index, deadline_s=deadline_s, epoch=epoch)
+        self._executor.add(self._source, show)
+
     def request(self, frame: int, *, index: int, deadline_s: float, epoch: int, base: int) -> None:
         """Ask for a frame with the features that the avatar's package brings, whatever was pushed.
 

@@ -132,16 +132,29 @@ class VisemeModel:
 
     def render(self, jobs: Sequence[Job]) -> list[Rendered]:
         """Return the mouths of jobs; see `Model.render`."""
-        contexts = np.empty((len(jobs), *np.shape(jobs[0].context)), np.float32)
-        for context, job in zip(contexts, jobs, strict=True):  # np.stack takes four times as long
-            context[:] = job.context
-        weights = self.encode_audio(contexts)
+        weights = self._stronger(self.mouths(jobs))
         return [Rendered(crop, pose) for crop, pose in zip(self.draw(weights), weights, strict=True)]
 
     def bare(self, jobs: Sequence[Job]) -> Callable[[], object]:
         """Return what runs the networks of these jobs and nothing else, for a bench to compare with."""
         contexts = np.stack([job.context for job in jobs])
         return lambda: self.draw(self.encode_audio(contexts))
+
+    def mouths(self, jobs: Sequence[Job]) -> Floats:
+        """Return mouth weights (jobs, weights): those that the ear hears, or where a context is weights, those."""
+        weights = np.empty((len(jobs), self._weight_count), np.float32)
+        unheard = []
+        for place, job in enumerate(jobs):
+            if job.context.ndim == 1:
+                weights[place] = job.context
+            else:
+                unheard.append(place)
+        if unheard:
+            contexts = np.empty((len(unheard), *jobs[unheard[0]].context.shape), np.float32)
+            for context, place in zip(contexts, unheard, strict=True):  # np.stack takes four times as long
+                context[:] = jobs[place].context
+            weights[unheard] = self._hear(contexts) if self._refinement is None else self._refine(contexts)
+        return weights
 
     def encode_audio(self, contexts: Floats) -> Floats:
         """Return mouth weights (batch, weights) of contexts (batch, 64, 80), or of the longer ones of refined motion."""

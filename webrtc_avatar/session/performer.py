@@ -6,12 +6,15 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from webrtc_avatar.audio.chunk import Chunk, silent_chunk
 from webrtc_avatar.avatar.arkit import Values, blendshapes, head_degrees, weight_order
 from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.engine import AnyEngine, AnyStream, Face
 from webrtc_avatar.session.line import Event, Weights, faded
+from webrtc_avatar.training.visemes import WEIGHTS
 
 _BACKLOG_CHUNKS = 25
 
@@ -58,6 +61,7 @@ class Performer:
         self._loop = asyncio.get_running_loop()
         self._stream: AnyStream = engine.open(avatar, self._on_face)
         self._stream.reset(epoch)
+        self._mouth_order = _mouth_order(avatar) if self._stream.takes_weights else None
         self._waiting: deque[Slot] = deque()
         self._asked: dict[tuple[int, int], asyncio.Future[Face]] = {}
         self._chunks_in_epoch = 0
@@ -104,12 +108,16 @@ class Performer:
                 ready.face = self._loop.create_future()
                 self._asked[(ready.epoch, ready.index)] = ready.face
                 self._forget_old(ready.index)
+        knows = ready is not None and voiced and ready.weights is not None and self._mouth_order is not None
         self._stream.push(
             slot.chunk.samples,
             index=slot.index,
-            deadline_s=deadline_s if ready is not None and voiced else None,
+            deadline_s=deadline_s if ready is not None and voiced and not knows else None,
             epoch=slot.epoch,
         )
+        if knows and ready is not None and ready.weights is not None:
+            mouth = np.ascontiguousarray(ready.weights[self._mouth_order])
+            self._stream.show(mouth, index=ready.index, deadline_s=deadline_s, epoch=ready.epoch)
         return ready
 
     def _forget_old(self, index: int) -> None:
@@ -151,3 +159,10 @@ class Performer:
         """Leave the stage."""
         self._stream.close()
         self.interrupt(-1)
+
+
+def _mouth_order(avatar: AnyAvatar) -> list[int] | None:
+    """Return the places of a model's weights among those that phonemes give; None where it has others, or none."""
+    if not isinstance(avatar, Avatar) or not set(avatar.model.weights) <= set(WEIGHTS):
+        return None
+    return [WEIGHTS.index(name) for name in avatar.model.weights]
