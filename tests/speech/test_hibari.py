@@ -210,6 +210,7 @@ def test_the_seed_draws_the_breath(voice: HibariVoice) -> None:
     one, again, other = (said(voice, TEXTS[0], seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert 0 < np.abs(one - other).max() < 0.1
+    assert len(said(voice, TEXTS[0], seed=-(2**70))) == len(one)
 
 
 @pytest.mark.parametrize(

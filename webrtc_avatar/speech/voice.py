@@ -24,6 +24,8 @@ SPEEDS = (0.5, 2.0)
 PITCHES = (0.5, 2.0)
 VOLUMES_DB = (-60.0, 12.0)
 LONGEST_PAUSE_S = 10.0
+LONGEST_SILENCE_S = 60.0
+"""All pauses of an utterance together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,8 @@ def check(utterance: Utterance, info: VoiceInfo) -> None:
         outside = [value for value in values if not low <= value <= high]
         if outside:
             raise InvalidRequest(f"{name} is {outside[0]:g}; expected {low:g} to {high:g}")
+    if sum(pauses) > LONGEST_SILENCE_S:
+        raise InvalidRequest(f"breaks last {sum(pauses):g} s together; expected at most {LONGEST_SILENCE_S:g} s")
     wanted: dict[Ability, bool] = {
         "speed": utterance.speed != 1 or any(part.speed != 1 for part in says),
         "pitch": utterance.pitch != 1 or any(part.pitch != 1 for part in says),

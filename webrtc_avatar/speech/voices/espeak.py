@@ -31,6 +31,8 @@ from webrtc_avatar.speech.voice import Failure, Pause, Piece, Say, Utterance, Vo
 RATE_HZ = 22_050
 _WORDS_A_MINUTE = 175
 _WAV_HEADER_BYTES = 44
+_LOUDNESS = 0.55
+"""Makes it as loud as the other voices."""
 _PIECE_BYTES = RATE_HZ  # half a second
 _LIST_TIMEOUT_S = 10.0
 _PITCH_VALUES = (0, 10, 25, 40, 50, 60, 75, 90, 99)
@@ -135,7 +137,7 @@ class EspeakVoice:
         command = [self._program, "-v", voice, "-s", str(speed), "-p", str(pitch), "-b", "1", "--stdin", "--stdout"]
         # Two brackets would begin phonemes in its own notation.
         text = normalise(say.text, voice).replace("[[", "[ [")
-        gain = 10 ** (say.volume_db / 20) / 32_768
+        gain = _LOUDNESS * 10 ** (say.volume_db / 20) / 32_768
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
             watch = threading.Timer(self._timeout_s, process.kill)

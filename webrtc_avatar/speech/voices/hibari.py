@@ -37,6 +37,7 @@ _IDS_A_CALL = 256
 """A call does not get faster beyond, since then its activations leave the cache."""
 _MOST_PADDING = 1.5
 _FADE_S = 0.005
+_SEEDS = 1 << 63
 _LEAD_S = 0.060
 """Silence that is left before the first phoneme of an utterance; the network begins with five times as much."""
 
@@ -103,6 +104,7 @@ class HibariVoice:
 
     def voices(self) -> Sequence[VoiceInfo]:
         """List the voices whose file is there."""
+        files = self._files
         from hibari import voices
 
         return [
@@ -118,7 +120,7 @@ class HibariVoice:
                 licence="Apache-2.0",
                 default=name == voices.DEFAULT,
             )
-            for name in self._files
+            for name in files
         ]
 
     def synthesize(self, batch: Sequence[Utterance]) -> Iterator[Piece | Failure]:
@@ -201,7 +203,9 @@ class HibariVoice:
             phrase = phrases[row]
             units = durations[row, : len(phrase.ids)]
             frames = 2 * int(units.sum())
-            samples = sound_of(spectra[0, at : at + frames], f0[row, :frames], spoken.utterance.seed + spoken.next)
+            samples = sound_of(
+                spectra[0, at : at + frames], f0[row, :frames], (spoken.utterance.seed + spoken.next) % _SEEDS
+            )
             at += frames + GAP_FRAMES
             ends_s = np.cumsum(units) * _UNIT_S - _LATE_S
             samples *= _gains(phrase, ends_s, len(samples))
