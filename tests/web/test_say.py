@@ -73,7 +73,7 @@ def test_the_voices_of_the_server_are_offered(live: Page, server: Server) -> Non
 
 
 def test_without_a_microphone_one_types(page: Page, server: Server) -> None:
-    page.get_by_label("Microphone", exact=True).first.select_option("None: I type")
+    page.locator("#microphone").select_option(label="None: I type")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("body")).to_have_attribute("data-phase", "live", timeout=LIMIT_MS)
     say(page, SHORT)

@@ -99,6 +99,7 @@ export class View {
     element("go").classList.toggle("stop", phase !== "still");
     element("running").hidden = phase === "still" || phase === "asking";
     element("figures").hidden = phase !== "live";
+    element("microphone-switch").parentElement.hidden = this.microphone === NO_MICROPHONE;
     // While a failure is told, that text has the word.
     const retrying = phase === "connecting" && this.#retrying;
     element("status").textContent = retrying ? "" : STATUS[phase];
