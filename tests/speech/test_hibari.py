@@ -60,7 +60,8 @@ def median_hz(samples: np.ndarray) -> float:
 
 
 def test_a_batch_sounds_as_its_utterances_do_alone(voice: HibariVoice) -> None:
-    utterances = [Utterance.of_text(text, VOICE, seed=number) for number, text in enumerate(TEXTS)]
+    texts = [*TEXTS, "No.", "Go on!", "Oh?", "Fine, thanks."]
+    utterances = [Utterance.of_text(text, VOICE, seed=number) for number, text in enumerate(texts)]
     together = pieces(voice, *utterances)
     for index, utterance in enumerate(utterances):
         alone = pieces(voice, utterance)[0]

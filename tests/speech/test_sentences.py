@@ -80,7 +80,7 @@ def test_a_day_is_no_sentence_in_german() -> None:
 def test_a_sentence_comes_as_soon_as_the_next_one_has_begun() -> None:
     splitter = SentenceSplitter()
     assert splitter.feed("Hello there. ") == []
-    assert [sentence.text for sentence in splitter.feed("How a")] == ["Hello there."]
+    assert [sentence.text for sentence in splitter.feed("H")] == ["Hello there."]
 
 
 def test_only_the_first_sentence_goes_out_clause_by_clause_and_only_a_long_one() -> None:

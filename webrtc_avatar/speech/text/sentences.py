@@ -25,86 +25,17 @@ _ENDS = re.compile(
 _CLAUSE = re.compile(r"[,;:—–](?=\s)|[，；：、]")
 _LIST_MARK = re.compile(r"[-*•#>]|\d{1,3}[.)]\s")
 _WORD_BEFORE = re.compile(r"[^\s\"'“”‘’«»(\[{]+$")
-_NEVER_LAST = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "mx",
-        "dr",
-        "prof",
-        "rev",
-        "hon",
-        "st",
-        "gen",
-        "col",
-        "lt",
-        "sgt",
-        "capt",
-        "cmdr",
-        "adm",
-        "gov",
-        "sen",
-        "rep",
-        "pres",
-        "supt",
-        "mt",
-        "ft",
-        "messrs",
-        "mme",
-        "mlle",
-        "fr",
-        "vs",
-        "approx",
-        "ca",
-        "cf",
-        "viz",
-        "e.g",
-        "i.e",
-        "bzw",
-        "z.b",
-        "u.a",
-        "d.h",
-        "nr",
-        "hr",
-        "frl",
-    ]
+_NEVER_LAST = re.compile(
+    r"(mr|mrs|ms|mx|dr|prof|rev|hon|st|gen|col|lt|sgt|capt|cmdr|adm|gov|sen|rep|pres|supt|mt|ft|messrs|mme|mlle|fr|vs"
+    r"|approx|ca|cf|viz|e\.g|i\.e|bzw|z\.b|u\.a|d\.h|nr|hr|frl)",
+    re.IGNORECASE,
 )
 """Abbreviations that something always follows."""
-_BEFORE_NUMBER = frozenset(
-    [
-        "no",
-        "nos",
-        "fig",
-        "figs",
-        "eq",
-        "vol",
-        "ch",
-        "sec",
-        "pp",
-        "p",
-        "ed",
-        "art",
-        "abs",
-        "str",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-    ]
+_BEFORE_NUMBER = re.compile(
+    r"(no|nos|fig|figs|eq|vol|ch|sec|pp?|ed|art|abs|str|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)", re.IGNORECASE
 )
 """Abbreviations if a number follows."""
-_ORDINAL_DOTS = frozenset(
-    ["de", "da", "nb", "nn", "no", "cs", "sk", "fi", "et", "hu", "hr", "sr", "bs", "sl", "lv", "is", "fo", "tr"]
-)
+_ORDINAL_DOTS = re.compile(r"(de|da|nb|nn|no|cs|sk|fi|et|hu|hr|sr|bs|sl|lv|is|fo|tr)(-|$)", re.IGNORECASE)
 """Languages that write "3." where English writes "3rd"."""
 
 
@@ -121,7 +52,7 @@ class SentenceSplitter:
 
     def __init__(self, language: str = "en", *, first_early: bool = False, longest: int = LONGEST) -> None:
         """Take the text's language as a BCP 47 tag, and whether the first sentence may go out clause by clause."""
-        self._ordinal_dots = language.split("-", maxsplit=1)[0].lower() in _ORDINAL_DOTS
+        self._ordinal_dots = _ORDINAL_DOTS.match(language) is not None
         self._early = first_early
         self._longest = longest
         self._text = ""
@@ -178,13 +109,13 @@ class SentenceSplitter:
         if mark[0] in _WIDE_ENDS:
             return True if rest or at_end else None
         after = rest.lstrip()
-        if len(after) < len("100. ") and not at_end:
+        gap = rest[: len(rest) - len(after)]
+        begins_line = mark[0] == "\n" or "\n" in gap
+        if len(after) < (len("100. ") if begins_line else 1) and not at_end:
             return None
         if mark[0] == "\n":
             return len(mark) > 1 or rest[:1] == "\n" or _LIST_MARK.match(after) is not None
-        if "\n" in rest[: len(rest) - len(after)] and (
-            _LIST_MARK.match(after) or "\n\n" in rest[: len(rest) - len(after)]
-        ):
+        if begins_line and (_LIST_MARK.match(after) or "\n\n" in gap):
             return True
         following = after.lstrip(_OPENERS)[:1]
         if not following and not at_end:
@@ -197,7 +128,7 @@ class SentenceSplitter:
         word = found.group() if found else ""
         is_initial = len(word) == 1 and word.isupper() and word != "I"
         is_ordinal = self._ordinal_dots and word.isdigit() and len(word) <= 3
-        is_short = word.lower() in _NEVER_LAST or (word.lower() in _BEFORE_NUMBER and following.isdigit())
+        is_short = _NEVER_LAST.fullmatch(word) or (_BEFORE_NUMBER.fullmatch(word) and following.isdigit())
         return not after or not (is_initial or is_ordinal or is_short)
 
     def _cut(self) -> int:
