@@ -166,6 +166,15 @@ def test_it_begins_at_once(voice: HibariVoice) -> None:
         assert np.flatnonzero(np.abs(said(voice, text)) > 0.01)[0] < 0.15 * RATE_HZ
 
 
+def test_between_sentences_it_takes_a_breath_and_joins_without_a_click(voice: HibariVoice) -> None:
+    first, second = pieces(voice, Utterance.of_text("The sun is up. Let us go.", VOICE))[0]
+    loud = np.flatnonzero(np.abs(np.concatenate([first.samples, second.samples])) > 0.01) / RATE_HZ
+    assert 0.3 < np.diff(loud).max() < 0.6
+    for samples in (first.samples, second.samples):
+        assert np.abs(samples[:24]).max() < 0.002
+        assert np.abs(samples[-24:]).max() < 0.002
+
+
 @pytest.mark.parametrize("ratio", [0.7, 1.4])
 def test_pitch_is_followed_and_takes_no_longer(voice: HibariVoice, ratio: float) -> None:
     own, other = said(voice, TEXTS[2]), said(voice, TEXTS[2], pitch=ratio)
