@@ -39,6 +39,17 @@ def test_sentences_are_the_same_however_the_text_arrives(text: str, options: dic
         assert sentences(text, sorted(draw.sample(range(len(text)), count)), **options) == whole
 
 
+def test_no_mixture_of_signs_is_cut_otherwise_in_pieces() -> None:
+    draw = random.Random(3)
+    signs = [*'aBI 3.!?,;()"“”。？…—-*#\n', "\n\n", "1. ", "12.5", "Dr.", "no.", "e.g.", "U.S.", "...", "word ", "👍"]
+    for _ in range(1500):
+        text = "".join(draw.choice(signs) for _ in range(draw.randint(1, 40)))
+        options = {"longest": draw.randint(5, 60), "first_early": draw.random() < 0.3}
+        whole = sentences(text, [], **options)
+        assert sentences(text, list(range(len(text))), **options) == whole, text
+        assert sentences(text, sorted(draw.sample(range(len(text)), len(text) // 3)), **options) == whole, text
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_nothing_that_can_be_said_is_lost_and_ranges_fit(text: str) -> None:
     found = split(text)
