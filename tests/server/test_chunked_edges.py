@@ -305,6 +305,9 @@ def test_more_than_may_wait_is_refused_until_there_is_room():
     assert buffer.pending_samples <= 160_000
     with pytest.raises(intake.BufferFull, match="feed this again"):
         taken.take(wav(np.zeros(16_000, np.float32)), "", final=False)
+    for _ in range(99):
+        taken.go_on()
+    assert buffer.pending_samples <= 160_000
     spoken = 0
     while buffer.pending_samples > 50_000:
         spoken += len(buffer.take().spoken)
