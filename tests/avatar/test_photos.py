@@ -160,6 +160,20 @@ def test_a_beard_darkens_no_teeth(name: str) -> None:
     assert 0.7 < bright[1] / bright[0] < 1.3
 
 
+def test_the_line_between_closed_lips_is_found_in_a_beard_that_misleads_the_landmarks() -> None:
+    photo = bearded(iris_photo())
+    plate = make_plate(photo, find_face(photo).landmarks)
+    lips, luma = plate.lips, cv2.cvtColor(plate.still, cv2.COLOR_BGR2GRAY)
+    line = lips.line[np.abs(lips.line[:, 0]) < 0.6]
+    along = []
+    for shift in (-0.12, 0.0, 0.12):
+        down = np.array([-lips.across[1], lips.across[0]])
+        places = lips.centre + lips.half_px * (line[:, :1] * lips.across + (line[:, 1:] + shift) * down)
+        places = places.astype(np.float32)[None]
+        along.append(float(cv2.remap(luma, places, None, cv2.INTER_LINEAR).mean()))
+    assert along[1] < 0.8 * min(along[0], along[2])
+
+
 def test_the_largest_face_speaks_and_the_other_one_is_told_of(tmp_path, ear) -> None:
     photo = np.full((600, 1000, 3), 128, np.uint8)
     photo[:, :600] = cv2.resize(iris_photo(), (600, 600), interpolation=cv2.INTER_AREA)
