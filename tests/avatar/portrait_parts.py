@@ -117,8 +117,12 @@ def turned(photo: np.ndarray, yaw_deg: float, *, px: int = 400) -> np.ndarray:
     picture = np.full((px, px, 3), 128, np.uint8)
     for corners in sorted(triangles, key=lambda corners: -there[corners, 2].mean()):
         place = cv2.getAffineTransform(landmarks[corners, :2].astype(np.float32), there[corners, :2].astype(np.float32))
-        mask = np.zeros((px, px), np.uint8)
-        cv2.fillConvexPoly(mask, np.rint(there[corners, :2]).astype(np.int32), 255)
-        cv2.warpAffine(photo, place, (px, px), dst=(piece := np.empty_like(picture)))
-        picture[mask > 0] = piece[mask > 0]
+        corner = np.rint(there[corners, :2]).astype(np.int32)
+        left, top, width, height = cv2.boundingRect(corner)
+        if left < 0 or top < 0 or left + width > px or top + height > px:
+            continue
+        place[:, 2] -= left, top
+        mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), corner - np.array([left, top], np.int32), 255)
+        piece = cv2.warpAffine(photo, place, (width, height))
+        picture[top : top + height, left : left + width][mask > 0] = piece[mask > 0]
     return picture

@@ -92,7 +92,11 @@ def test_a_package_without_flow_has_a_still_head(package):
         ("frame_size = 512", "frame_size = 511", "frame_size: Input should be a multiple of 2"),
         ("frame_size = 512", "frame_size = 99998", "frame_size: Input should be less than or equal to 2048"),
         ("frame_size = 512", "frame_size = 400", "leaves the frame of 400x400"),
-        ('kind = "viseme_kernel"', 'kind = "magic"', "kind 'magic' is unknown; this version runs portrait, viseme_kernel"),
+        (
+            'kind = "viseme_kernel"',
+            'kind = "magic"',
+            "kind 'magic' is unknown; this version runs portrait, viseme_kernel",
+        ),
         ('"jawOpen", ', "", "weights has 11 labels, 11 of them different; viseme_kernel needs 12"),
         ('"jawOpen", ', '"smile", ', "weights has 12 labels, 11 of them different"),
         ('"sil", ', "", "visemes has 15 labels"),

@@ -17,10 +17,10 @@ from tests.avatar.portrait_parts import (
 )
 from webrtc_avatar.avatar.face_finder import find_face
 from webrtc_avatar.avatar.package import Avatar, load_avatar
-from webrtc_avatar.avatar.portrait import PortraitOptions, create_portrait, read_photo
-from webrtc_avatar.avatar.portrait_eyes import eyes_are_covered, has_frames
+from webrtc_avatar.avatar.portrait import PortraitOptions, boxes, create_portrait, read_photo
+from webrtc_avatar.avatar.portrait_eyes import EyeState, eye_pictures, eyes_are_covered, has_frames, states
+from webrtc_avatar.avatar.portrait_interior import mouth_art
 from webrtc_avatar.avatar.portrait_plate import make_plate
-from webrtc_avatar.engine.portrait import read_art
 from webrtc_avatar.errors import FaceTurnedAway, NoFaceFound
 
 PHOTOS = {"iris": iris_photo, "astronaut": astronaut_photo}
@@ -51,8 +51,7 @@ def test_glasses_and_beards_move_no_landmarks(name: str, look: str) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-@pytest.mark.parametrize("look", [None, "sunglasses", "glasses and beard"])
-@pytest.mark.parametrize("angle", [-30, 30])
+@pytest.mark.parametrize(("look", "angle"), [(None, -30), (None, 30), ("sunglasses", -30), ("glasses and beard", 30)])
 def test_a_tilted_head_is_found_tilted_whatever_it_wears(name: str, look: str | None, angle: int) -> None:
     photo = PHOTOS[name]()
     centre = find_face(photo).landmarks[:, :2].mean(0)
@@ -85,15 +84,13 @@ def test_a_face_is_found_in_a_twentieth_of_a_large_photo() -> None:
     assert 1800 < face.landmarks[:, 0].mean() < 2824
 
 
-@pytest.mark.parametrize("name", PHOTOS)
-@pytest.mark.parametrize("angle", [-75, -60, 60, 75])
+@pytest.mark.parametrize(("name", "angle"), [("iris", -75), ("iris", 75), ("astronaut", -75), ("astronaut", 75)])
 def test_a_profile_is_refused_as_turned_away(name: str, angle: int) -> None:
     with pytest.raises(FaceTurnedAway, match="looks towards the camera"):
         find_face(turned(PHOTOS[name](), angle))
 
 
-@pytest.mark.parametrize("name", PHOTOS)
-@pytest.mark.parametrize("angle", [-90, 90])
+@pytest.mark.parametrize(("name", "angle"), [("iris", 90), ("astronaut", -90)])
 def test_a_full_profile_is_refused(name: str, angle: int) -> None:
     with pytest.raises(NoFaceFound, match="camera"):
         find_face(turned(PHOTOS[name](), angle))
@@ -108,44 +105,42 @@ def test_what_hides_a_face_from_the_front_is_not_called_a_turn() -> None:
     assert not isinstance(caught.value, FaceTurnedAway)
 
 
-@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("quarters", [1, 2])
 def test_a_photo_that_lies_or_stands_on_its_head_is_turned_and_that_is_said(tmp_path, ear, quarters: int) -> None:
     made = create_portrait(np.rot90(iris_photo(), quarters).copy(), PortraitOptions(tmp_path, "me", "Me"), ear)
     assert any(f"turned by {360 - 90 * quarters} degrees" in warning for warning in made.warnings)
     face = find_face(load_avatar(made.folder).plate)
     assert abs(face.roll_deg) < 5
-    straight = create_portrait(iris_photo(), PortraitOptions(tmp_path, "straight", "Straight"), ear)
-    assert off(load_avatar(straight.folder).plate, load_avatar(made.folder).plate) < 0.03
+    plate = make_plate(iris_photo(), find_face(iris_photo()).landmarks)
+    assert off(plate.still, load_avatar(made.folder).plate) < 0.03
 
 
 @pytest.mark.parametrize("name", PHOTOS)
 @pytest.mark.parametrize("look", [None, *LOOKS])
 def test_frames_and_dark_lenses_are_noticed_and_nothing_else_is_taken_for_them(name: str, look: str | None) -> None:
     photo = PHOTOS[name]()
+    worn = LOOKS[look](photo) if look else photo
+    plate = make_plate(worn, find_face(worn).landmarks)
     for light in (1.0, 0.35):
-        worn = np.rint(light * (LOOKS[look](photo) if look else photo)).astype(np.uint8)
-        plate = make_plate(worn, find_face(worn).landmarks)
-        assert eyes_are_covered(plate.still, plate.landmarks) == (look == "sunglasses")
-        assert has_frames(plate.fine, plate.landmarks) == (look is not None and "glasses" in look)
-
-
-def crops(avatar: Avatar) -> dict[tuple, np.ndarray]:
-    return {(crop.lid, crop.gaze, crop.brow_raise): crop.image.astype(int) for crop in avatar.eyes}
+        still, fine = (np.rint(light * picture).astype(np.uint8) for picture in (plate.still, plate.fine))
+        assert eyes_are_covered(still, plate.landmarks) == (look == "sunglasses")
+        assert has_frames(fine, plate.landmarks) == (look is not None and "glasses" in look)
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_lids_close_behind_frames_that_stay_where_they_are(tmp_path, ear, name: str) -> None:
+def test_lids_close_behind_frames_that_stay_where_they_are(name: str) -> None:
     photo = PHOTOS[name]()
-    avatar = load_avatar(create_portrait(glasses(photo), PortraitOptions(tmp_path, "me", "Me"), ear).folder)
-    plain = load_avatar(create_portrait(photo, PortraitOptions(tmp_path, "plain", "Plain"), ear).folder)
-    left, top, right, bottom = avatar.eye_box
-    rest = crops(avatar)[0.0, (0.0, 0.0), 0.0]
-    frame = (rest.max(-1) < 60) & (plain.plate[top:bottom, left:right].max(-1) > 90)
+    plates = [make_plate(each, find_face(each).landmarks) for each in (glasses(photo), photo)]
+    left, top, right, bottom = box = boxes(plates[0])[1]
+    pictures = dict(zip(states(), eye_pictures(plates[0].fine, plates[0].landmarks, box), strict=True))
+    rest = pictures[EyeState(0.0, (0.0, 0.0), 0.0)].astype(int)
+    frame = (rest.max(-1) < 60) & (plates[1].still[top:bottom, left:right].max(-1) > 90)
     assert frame.sum() > 300
-    for state in ((1.0, (0.0, 0.0), 0.0), (0.0, (0.0, 0.0), 1.0), (0.0, (1.0, 0.0), 0.0)):
-        moved = np.abs(crops(avatar)[state] - rest).max(-1)
+    closed = EyeState(1.0, (0.0, 0.0), 0.0)
+    for state in (closed, EyeState(0.0, (0.0, 0.0), 1.0), EyeState(0.0, (1.0, 0.0), 0.0)):
+        moved = np.abs(pictures[state] - rest).max(-1)
         assert (moved[frame] > 40).mean() < 0.02
-    assert (np.abs(crops(avatar)[1.0, (0.0, 0.0), 0.0] - rest).max(-1) > 40).sum() > 100, "the lids do close"
+    assert (np.abs(pictures[closed] - rest).max(-1) > 40).sum() > 100, "the lids do close"
 
 
 def test_eyes_behind_dark_lenses_stay_still_and_that_is_said(tmp_path, ear) -> None:
@@ -156,13 +151,27 @@ def test_eyes_behind_dark_lenses_stay_still_and_that_is_said(tmp_path, ear) -> N
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_a_beard_darkens_no_teeth(tmp_path, ear, name: str) -> None:
+def test_a_beard_darkens_no_teeth(name: str) -> None:
     bright = []
-    for number, photo in enumerate((PHOTOS[name](), bearded(PHOTOS[name]()))):
-        made = create_portrait(photo, PortraitOptions(tmp_path, f"me-{number}", "Me"), ear)
-        teeth = read_art(load_avatar(made.folder)).upper_teeth
+    for photo in (PHOTOS[name](), bearded(PHOTOS[name]())):
+        plate = make_plate(photo, find_face(photo).landmarks)
+        teeth = mouth_art(plate, boxes(plate)[0]).upper_teeth
         bright.append(float(np.quantile(teeth[..., :3][teeth[..., 3] > 200].mean(-1), 0.9)))
     assert 0.7 < bright[1] / bright[0] < 1.3
+
+
+def test_the_line_between_closed_lips_is_found_in_a_beard_that_misleads_the_landmarks() -> None:
+    photo = bearded(iris_photo())
+    plate = make_plate(photo, find_face(photo).landmarks)
+    lips, luma = plate.lips, cv2.cvtColor(plate.still, cv2.COLOR_BGR2GRAY)
+    line = lips.line[np.abs(lips.line[:, 0]) < 0.6]
+    along = []
+    for shift in (-0.12, 0.0, 0.12):
+        down = np.array([-lips.across[1], lips.across[0]])
+        places = lips.centre + lips.half_px * (line[:, :1] * lips.across + (line[:, 1:] + shift) * down)
+        places = places.astype(np.float32)[None]
+        along.append(float(cv2.remap(luma, places, None, cv2.INTER_LINEAR).mean()))
+    assert along[1] < 0.8 * min(along[0], along[2])
 
 
 def test_the_largest_face_speaks_and_the_other_one_is_told_of(tmp_path, ear) -> None:
@@ -171,8 +180,8 @@ def test_the_largest_face_speaks_and_the_other_one_is_told_of(tmp_path, ear) -> 
     photo[100:500, 600:] = cv2.resize(astronaut_photo()[:360, 50:410], (400, 400))
     made = create_portrait(photo, PortraitOptions(tmp_path, "me", "Me"), ear)
     assert any("1 more face" in warning for warning in made.warnings)
-    alone = create_portrait(photo[:, :600].copy(), PortraitOptions(tmp_path, "alone", "Alone"), ear)
-    assert off(load_avatar(alone.folder).plate, load_avatar(made.folder).plate) < 0.2
+    face = find_face(load_avatar(made.folder).plate)
+    assert (face.others, abs(face.landmarks[:, 0].mean() - 256) < 40) == (0, True)
 
 
 def png(picture: np.ndarray) -> bytes:

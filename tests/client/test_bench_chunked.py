@@ -65,17 +65,18 @@ def test_the_tables_and_the_file_show_every_figure(outcome):
     assert len(json.loads(as_json(outcome))["together"]) == 2
 
 
-async def test_a_server_that_runs_already_is_measured_as_it_is_set(plan):
+async def test_a_server_that_runs_already_is_measured_as_it_is_set(plan, monkeypatch):
+    monkeypatch.setattr(bench_chunked, "_WITHOUT_PARTS", bench_chunked._WITHOUT_PARTS[1:])
     runner = web.AppRunner(create_app(Settings(grpc=False)), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        figures = await bench_chunked.bench_chunked(replace(plan, url=url, sessions=1, seconds=0.5))
+        figures = await bench_chunked.bench_chunked(replace(plan, url=url, sessions=1, seconds=0.5, nfes=()))
     finally:
         await runner.cleanup()
     assert figures.session_mb is None
-    assert [start.part_s for start in figures.starts] == [None, None]
+    assert [(start.part_s, start.paced) for start in figures.starts] == [(None, False)]
     assert figures.together[0].memory_mb is None
 
 

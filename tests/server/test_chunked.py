@@ -112,11 +112,11 @@ async def test_segments_appear_while_sound_is_still_fed_and_browsers_may_fetch_t
 async def test_low_latency_parts_are_waited_for(start, photo, talk):
     caller = Caller(await start(hls_part_s=0.4), photo)
     session_id = await caller.init()
-    waiting = asyncio.create_task(caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=0&_HLS_part=1"))
-    hinted = asyncio.create_task(caller.client.get(f"/hls/{session_id}/seg_0.1.m4s"))
+    waiting = asyncio.create_task(caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=1&_HLS_part=1"))
+    hinted = asyncio.create_task(caller.client.get(f"/hls/{session_id}/seg_1.1.m4s"))
     await caller.feed(session_id, wav(talk[:24_000]))
     text = await (await waiting).text()
-    assert 'URI="seg_0.1.m4s"' in text
+    assert 'URI="seg_1.1.m4s"' in text
     assert (await hinted).status == 200
     far = await caller.client.get(f"/hls/{session_id}/playlist.m3u8?_HLS_msn=40")
     assert far.status == 400

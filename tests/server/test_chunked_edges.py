@@ -176,6 +176,13 @@ async def test_what_is_no_sound_is_refused_and_changes_nothing(caller, voice):
     assert (await caller.until(session_id))["total_frames_generated"] == 10
 
 
+async def test_files_that_name_files_of_the_server_are_refused(caller, voice, monkeypatch, tmp_path):
+    (tmp_path / "secret.wav").write_bytes(wav(voice))
+    monkeypatch.chdir(tmp_path)
+    session_id = await caller.init()
+    assert (await caller.feed(session_id, b"ffconcat version 1.0\nfile 'secret.wav'\n"))[0] == 415
+
+
 async def test_files_that_name_addresses_make_the_server_call_nobody(caller):
     called = asyncio.Event()
 
@@ -298,6 +305,9 @@ def test_more_than_may_wait_is_refused_until_there_is_room():
     assert buffer.pending_samples <= 160_000
     with pytest.raises(intake.BufferFull, match="feed this again"):
         taken.take(wav(np.zeros(16_000, np.float32)), "", final=False)
+    for _ in range(99):
+        taken.go_on()
+    assert buffer.pending_samples <= 160_000
     spoken = 0
     while buffer.pending_samples > 50_000:
         spoken += len(buffer.take().spoken)

@@ -84,8 +84,10 @@ def test_a_photo_says_a_recording_and_the_film_can_be_kept_or_deleted(
 def test_a_microphone_is_followed_live_and_the_rest_is_shown_when_that_was_all(tab: Page) -> None:
     tab.get_by_role("button", name="Speak to it").click()
     tab.wait_for_selector("body[data-film=seen]", timeout=LIMIT_MS)
+    assert film_of(tab)["muted"], "the microphone would hear it"
     tab.get_by_role("button", name="That was all").click()
     expect(tab.get_by_role("button", name="Play again")).to_be_visible(timeout=LIMIT_MS)
+    assert not film_of(tab)["muted"]
     assert film_of(tab)["duration"] > 1
 
 

@@ -25,7 +25,8 @@ LIMIT_MS = 40_000
 SDK = """async ({ code, data }) => {
   const sdk = await import("/sdk/chunked.js");
   const { HlsPlayer } = await import("/sdk/hls_player.js");
-  return await eval(`(async ({ sdk, HlsPlayer, data }) => { ${code} })`)({ sdk, HlsPlayer, data });
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("this takes too long")), 60_000));
+  return await Promise.race([late, eval(`(async ({ sdk, HlsPlayer, data }) => { ${code} })`)({ sdk, HlsPlayer, data })]);
 }"""
 
 BEGIN = """const photo = await (await fetch("/api/avatars/iris/poster")).blob();
@@ -237,6 +238,21 @@ def test_microphones_and_calls_are_fed_as_they_come_and_watched_live(quick_sdk: 
         with av.open(url) as film:
             sound = np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
         assert np.abs(sound).max() > 0.02
+
+
+def test_a_session_is_watched_by_webrtc_too(sdk: Run) -> None:
+    shown, size = sdk(
+        """await client.initSession(photo, { chunk_duration: 0.25 });
+      client.watchLive(video);
+      const feed = await client.feedStream(await navigator.mediaDevices.getUserMedia({ audio: true }), { pieceS: 0.25 });
+      await new Promise((resolve) => { video.ontimeupdate = () => video.currentTime > 1 && resolve(); });
+      const shown = [video.getVideoPlaybackQuality().totalVideoFrames, [video.videoWidth, video.videoHeight]];
+      feed.cancel();
+      await client.cleanup();
+      return shown;"""
+    )
+    assert shown > 10
+    assert size == [512, 512]
 
 
 def test_a_film_is_fetched_as_it_is_seen_and_from_where_it_is_sought(sdk: Run, voice: Path) -> None:

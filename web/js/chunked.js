@@ -43,6 +43,8 @@ async function perform(status, how, speak) {
   warn(null);
   enter("loading", "Looking at the photo…");
   try {
+    await borrowed;
+    if (mine !== turn) return;
     if (!photo.file) throw Object.assign(new Error(), { code: "not_a_photo" });
     const { warnings = [] } = await client.initSession(photo.file, { ...options.values, signal: giveUp.signal });
     if (warnings.length) remark({ title: "About this photo", text: warnings.map(sentence).join(" ") });
@@ -64,7 +66,7 @@ function playRecording(file) {
 
 function speakToIt() {
   element("finish").hidden = false;
-  return perform("Speak now. The film follows a few seconds later.", { live: true }, async (signal) => {
+  return perform("Speak now. The film follows a little later, silent until that was all: the microphone would hear it.", { live: true }, async (signal) => {
     const stream = await microphone.open("");
     const made = await client.feedStream(stream, { pieceS: MICROPHONE_PIECE_S });
     signal.addEventListener("abort", () => made.cancel());
@@ -82,7 +84,11 @@ function watch(mine, how) {
   film.requestVideoFrameCallback?.(() => mine === turn && (document.body.dataset.film = "seen"));
   film.onplaying = () => (document.body.dataset.film = "seen");
   film.onended = () => mine === turn && complete();
-  playAloud(film, (blocked) => mine === turn && blocked && tell("Touch the page to hear it."));
+  // Through loudspeakers the microphone would hear the film, and the film what the microphone heard.
+  if (how.live) {
+    film.muted = true;
+    film.play().catch(() => {});
+  } else playAloud(film, (blocked) => mine === turn && blocked && tell("Touch the page to hear it."));
 }
 
 /** Show how far the server is. */
@@ -110,6 +116,7 @@ async function finish() {
   tell("The rest of the film follows.");
   await feed?.end().catch(() => {});
   microphone.close();
+  film.muted = false;
 }
 
 function complete() {
@@ -232,5 +239,5 @@ for (const id of ["stop", "end"]) {
 microphone.addEventListener("unplugged", finish);
 addEventListener("pagehide", () => stop({ keepalive: true }));
 
-borrowPhoto();
+const borrowed = borrowPhoto();
 if (findObstacle()) element("speak").disabled = true;

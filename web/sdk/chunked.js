@@ -10,6 +10,7 @@ import { StreamFeed } from "./chunked_feed.js";
 import { piecesOf, wav } from "./chunked_sound.js";
 import { HlsPlayer } from "./hls_player.js";
 import { AvatarError, request } from "./signalling.js";
+import { WhepViewer } from "./whep.js";
 
 const BASE = "api/audio-driven/chunked/";
 /** Uploads take as long as the line needs; making a face of a photo takes a second. */
@@ -49,7 +50,7 @@ export class ChunkedStreamingClient {
   #warnings = [];
   /** The feed before: the next one waits for it. */
   #feeding = Promise.resolve();
-  /** @type {Set<HlsPlayer>} */
+  /** @type {Set<{close: () => void}>} */
   #players = new Set();
 
   /** @param {string | URL} [serverUrl] left out, the page's own server */
@@ -204,6 +205,28 @@ export class ChunkedStreamingClient {
     const player = new HlsPlayer(video, this.#hlsUrl, options);
     this.#players.add(player);
     return player;
+  }
+
+  /**
+   * Watch the session by WebRTC, closer behind the sound than HLS can be; what was said while nobody watched is in the film alone.
+   *
+   * @param {HTMLVideoElement} video
+   * @returns {WhepViewer} for its events; it plays as soon as there is a picture; `cleanup` closes it
+   */
+  watchLive(video) {
+    const viewer = new WhepViewer({ url: this.#url });
+    viewer.addEventListener("media", ({ detail }) => {
+      if (video.srcObject === detail.stream) return; // told again with each track
+      video.srcObject = detail.stream;
+      video.autoplay = true;
+    });
+    viewer.watch(this.#open()).catch(() => {}); // its events tell of it
+    const close = () => {
+      viewer.close();
+      video.srcObject = null;
+    };
+    this.#players.add({ close });
+    return viewer;
   }
 
   /**

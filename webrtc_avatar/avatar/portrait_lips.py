@@ -35,6 +35,8 @@ JAW_DROP = 0.8
 _PARTING = 0.93
 """Lips part so far from the middle; further out they stay together, as the corners of a mouth do."""
 
+_LINE_REACH = 0.2
+
 WEIGHTS = (
     "jawOpen", "pucker", "funnel", "round", "stretch", "smile",
     "press", "rollLower", "upperUp", "lowerDown", "tongueUp", "tongueOut",
@@ -254,19 +256,21 @@ def darkest_line(luma: Picture, lips: Lips, scale: float) -> Lips:
         lips: the mouth in pixels of the frame.
         scale: pixels of `luma` per pixel of the frame.
     """
-    reach = max(0.07, lips.gap)
-    shifts = np.linspace(-reach, reach, 29, dtype=np.float32)
+    # A beard misleads the landmarks by more; but a moustache above a thin lip is dark, too.
+    up, down = (max(0.07, lips.gap, min(_LINE_REACH, 0.7 * lip)) for lip in (lips.upper, lips.lower))
+    shifts = np.linspace(-1, 1, 29, dtype=np.float32)
+    shifts = shifts * np.where(shifts < 0, np.float32(up), np.float32(down))
     u, y = lips.line[:, :1], lips.line[:, 1:] + shifts[None]
     middle = (lips.halves[0] - lips.halves[1]) / 2
     x = np.where(u > 0, u * lips.halves[1], u * lips.halves[0]) + middle + 0 * y
-    down = np.array([-lips.across[1], lips.across[0]], np.float32)
-    places = lips.centre + lips.half_px * (x[..., None] * lips.across + y[..., None] * down)
+    below = np.array([-lips.across[1], lips.across[0]], np.float32)
+    places = lips.centre + lips.half_px * (x[..., None] * lips.across + y[..., None] * below)
     places = ((places + 0.5) * scale - 0.5).astype(np.float32)
     soft = cv2.GaussianBlur(luma, (0, 0), max(0.015 * lips.half_px * scale, 0.5))
     dark = cv2.remap(soft, places[..., 0], places[..., 1], cv2.INTER_LINEAR).astype(np.float32)
-    cost = dark + 60 * (shifts / reach) ** 2
+    cost = dark + 30 * (shifts / max(up, down)) ** 2
     cost[[0, -1]] = 1e4 * np.abs(shifts)
-    steps = 8.0 * np.abs(np.arange(29)[:, None] - np.arange(29)[None])
+    steps = 5.0 * np.abs(np.arange(29)[:, None] - np.arange(29)[None])
     total, came = [cost[0]], []
     for row in cost[1:]:
         choice = total[-1][None] + steps

@@ -31,6 +31,7 @@ class Intake:
     def __init__(self, buffer: AudioChunkBuffer, *, raw_rate_hz: int) -> None:
         self._buffer, self._raw_rate_hz = buffer, raw_rate_hz
         self._rest: Iterator[Rated] | None = None
+        self._held: Rated | None = None
         self._continued: ContinuedSound | None = None
         self._open: list[ContinuedSound] = []
         self._ahead = max(round(min(AHEAD_S, buffer.max_pending_s) * SAMPLE_RATE_HZ), buffer.chunk_samples)
@@ -81,7 +82,7 @@ class Intake:
 
     def close(self) -> None:
         """Stop at once; calling it twice is fine."""
-        self._rest = self._continued = None
+        self._rest = self._held = self._continued = None
         while self._open:
             self._open.pop().close()
 
@@ -119,15 +120,16 @@ class Intake:
 
     def _move(self, *, patient: bool) -> None:
         while self._rest is not None and not (patient and self._buffer.pending_samples >= self._ahead):
-            piece = next(self._rest, None)
+            piece = self._held or next(self._rest, None)
             if piece is None:
                 self._rest = None
-                break
+                return
             try:
                 self._buffer.add_chunk(*piece)
             except BufferFull:
-                self._rest = chain((piece,), self._rest)
+                self._held = piece
                 return
+            self._held = None
 
     def _quiet(self, pieces: Iterator[Rated]) -> Iterator[Rated]:
         """Yield pieces to where they break off: what was decoded is used."""

@@ -173,26 +173,39 @@ async def bench_chunked(plan: Plan, on_progress: Progress = lambda _: None) -> O
     faces = [face_file(plan.photo, number) for number in range(plan.sessions)]
     if plan.url is not None:
         async with Calls(Server(plan.url.rstrip("/"))) as calls:
-            return await _all(calls, faces, speech, plan, on_progress)
+            starts, at_once = await _alone(calls, faces[0], speech, plan, on_progress)
+            return await _side_by_side(
+                calls, faces, speech, plan, on_progress, Outcome(starts, at_once, [], None, None)
+            )
     async with running(sessions=1, part_s=PART_S) as server, Calls(server) as calls:
         with_parts = [await _starts(calls, faces[0], speech, way, plan, on_progress) for way in _WITH_PARTS]
+    async with running(sessions=1, part_s=None) as server, Calls(server) as calls:
+        starts, at_once = await _alone(calls, faces[0], speech, plan, on_progress)
+    # What a process has once used it may keep: memory is measured in a fresh one.
     async with running(sessions=plan.sessions, part_s=None) as server, Calls(server) as calls:
-        outcome = await _all(calls, faces, speech, plan, on_progress)
-    return replace(outcome, starts=outcome.starts + with_parts)
+        alone = Outcome(starts + with_parts, at_once, [], server.memory_mb(), None)
+        return await _side_by_side(calls, faces, speech, plan, on_progress, alone)
 
 
-async def _all(calls: Calls, faces: list[bytes], speech: Speech, plan: Plan, on_progress: Progress) -> Outcome:
-    """Measure one server, with whole segments."""
-    idle_mb = calls.server.memory_mb()
-    starts = [await _starts(calls, faces[0], speech, way, plan, on_progress) for way in _WITHOUT_PARTS]
-    at_once = [await _at_once(calls, faces[0], speech, nfe, plan, on_progress) for nfe in plan.nfes]
+async def _alone(
+    calls: Calls, face: bytes, speech: Speech, plan: Plan, on_progress: Progress
+) -> tuple[list[Start], list[AtOnce]]:
+    """Measure one session at a time, with whole segments."""
+    starts = [await _starts(calls, face, speech, way, plan, on_progress) for way in _WITHOUT_PARTS]
+    return starts, [await _at_once(calls, face, speech, nfe, plan, on_progress) for nfe in plan.nfes]
+
+
+async def _side_by_side(
+    calls: Calls, faces: list[bytes], speech: Speech, plan: Plan, on_progress: Progress, alone: Outcome
+) -> Outcome:
+    """Measure more and more sessions at once, and return all figures."""
     together = []
     for count in range(1, plan.sessions + 1):
         on_progress(f"{count} session{'s' if count > 1 else ''} side by side for {plan.seconds:g} s")
         together.append(await _together(calls, faces[:count], speech, plan.seconds))
     memory = [run.memory_mb for run in together if run.memory_mb is not None]
     session_mb = (memory[-1] - memory[0]) / (len(memory) - 1) if len(memory) > 1 else None
-    return Outcome(starts, at_once, together, idle_mb, session_mb)
+    return replace(alone, together=together, session_mb=session_mb)
 
 
 async def _starts(calls: Calls, face: bytes, speech: Speech, way: _Way, plan: Plan, on_progress: Progress) -> Start:
