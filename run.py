@@ -25,13 +25,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent
 COMMAND = "webrtc-avatar"
 TEST_EXTRAS = ("test", "torch")
+WELCOME_EXTRAS = {"portrait": "faces of photos", "vad": "barge-in"}
+"""What the server can do without, and every visitor likes to have: installed where pip finds it for this machine."""
 
 _started = time.monotonic()
 
@@ -104,12 +106,14 @@ class Stamp:
         python: version of the environment's Python, "3.11".
         extras: installed ones.
         distributions: names of everything that pip had installed.
+        declined: extras that could not be installed, and are not tried again before the requirements change.
     """
 
     fingerprint: str
     python: str
     extras: frozenset[str]
     distributions: frozenset[str]
+    declined: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> Stamp | None:
@@ -121,6 +125,7 @@ class Stamp:
                 python=str(fields["python"]),
                 extras=frozenset(fields["extras"]),
                 distributions=frozenset(fields["distributions"]),
+                declined=frozenset(fields.get("declined", ())),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -295,23 +300,33 @@ def one_at_a_time(file: Path) -> Iterator[None]:
         yield
 
 
-def make_ready(environment: Environment, extras: frozenset[str], *, optional: frozenset[str] = frozenset()) -> None:
+def make_ready(
+    environment: Environment,
+    extras: frozenset[str],
+    *,
+    optional: frozenset[str] = frozenset(),
+    welcome: frozenset[str] = frozenset(),
+) -> None:
     """Install what is missing; return at once where nothing is.
 
     Args:
         environment: the one to make ready.
         extras: must be there.
         optional: installed too where that works; where it does not, a line says so and things go on without.
+        welcome: the same, but small, and not tried again once they could not be installed.
     """
-    if environment.why_not_ready(extras | optional) is None:
+    stamp = Stamp.read(environment.stamp)
+    if stamp is not None and environment.why_not_ready(frozenset()) is None:
+        welcome -= stamp.declined
+    if environment.why_not_ready(extras | optional | welcome) is None:
         return
     with one_at_a_time(environment.root / "pyproject.toml"):
-        reason = environment.why_not_ready(extras)
+        reason = environment.why_not_ready(extras | welcome)
         stamp = Stamp.read(environment.stamp)
         kept = stamp.extras if stamp else frozenset()
         if reason is not None:
             say(f"Installing webrtc-avatar ({reason}); this needs the network and a few minutes")
-            environment.install(extras | (kept - optional))
+            install_with(environment, extras | (kept - optional - welcome), welcome)
         if optional and environment.why_not_ready(extras | optional) is not None:
             say("Installing PyTorch for the GPU (several gigabytes, once); WEBRTC_AVATAR_TORCH=0 goes without")
             fallback = Stamp.read(environment.stamp)
@@ -323,6 +338,25 @@ def make_ready(environment: Environment, extras: frozenset[str], *, optional: fr
                 fallback.write(environment.stamp)
                 say(f"PyTorch could not be installed, so the GPU stays unused: {error}")
         say("Installed. Later starts need no network")
+
+
+def install_with(environment: Environment, extras: frozenset[str], welcome: frozenset[str]) -> None:
+    """Install `extras` and, where that works, `welcome` ones with them.
+
+    Raises:
+        SetupError: `extras` alone cannot be installed.
+    """
+    try:
+        environment.install(extras | welcome)
+    except SetupError:
+        if not welcome:
+            raise
+        environment.install(extras)
+        stamp = Stamp.read(environment.stamp)
+        if stamp is not None:
+            replace(stamp, declined=welcome).write(environment.stamp)
+        missing = " and ".join(WELCOME_EXTRAS.get(name, name) for name in sorted(welcome))
+        say(f"Installed without {missing}: pip finds no packages for them here. Everything else works")
 
 
 # --------------------------------------------------------------------------------------------------- what is run
@@ -353,12 +387,12 @@ def main(arguments: Sequence[str]) -> int:
     environment = Environment(ROOT)
     what, rest = split_arguments(arguments)
     if what == "command":
-        choice = torch_choice(os.environ)
+        choice, welcome = torch_choice(os.environ), frozenset(WELCOME_EXTRAS)
         if choice is None:
             gpu = has_nvidia_gpu(platform.system(), list_paths=glob.glob, nvidia_smi=ask_nvidia_smi)
-            make_ready(environment, frozenset(), optional=frozenset({"torch"} if gpu else ()))
+            make_ready(environment, frozenset(), optional=frozenset({"torch"} if gpu else ()), welcome=welcome)
         else:
-            make_ready(environment, frozenset({"torch"} if choice else ()))
+            make_ready(environment, frozenset({"torch"} if choice else ()), welcome=welcome)
         return become([environment.scripts / (COMMAND + (".exe" if os.name == "nt" else "")), *rest])
     make_ready(environment, frozenset(TEST_EXTRAS))
     if what == "lint":

@@ -186,6 +186,30 @@ def test_without_torch_the_server_starts_all_the_same(tmp_path: Path, capsys: py
     assert "GPU stays unused: no network" in capsys.readouterr().err
 
 
+def test_what_is_welcome_comes_with_the_first_install(tmp_path: Path) -> None:
+    environment = Recorder(tmp_path)
+    for _ in range(2):
+        run.make_ready(environment, frozenset(), welcome=frozenset({"portrait", "vad"}))
+    assert environment.installed == [{"portrait", "vad"}]
+
+
+def test_what_is_welcome_but_cannot_be_had_is_tried_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = Recorder(tmp_path, broken=frozenset({"portrait"}))
+    for _ in range(2):
+        run.make_ready(environment, frozenset(), welcome=frozenset({"portrait"}))
+    assert environment.installed == [{"portrait"}, set()]
+    assert "Installed without faces of photos" in capsys.readouterr().err
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT.replace("b>=1", "b>=2"))
+    run.make_ready(environment, frozenset(), welcome=frozenset({"portrait"}))
+    assert environment.installed[2:] == [{"portrait"}, set()]
+
+
+def test_what_is_welcome_does_not_hide_that_nothing_installs(tmp_path: Path) -> None:
+    environment = Recorder(tmp_path, broken=frozenset({"portrait", "torch"}))
+    with pytest.raises(run.SetupError):
+        run.make_ready(environment, frozenset({"torch"}), welcome=frozenset({"portrait"}))
+
+
 def test_torch_that_was_asked_for_must_install(tmp_path: Path) -> None:
     environment = Recorder(tmp_path, broken=frozenset({"torch"}))
     with pytest.raises(run.SetupError):
