@@ -5,7 +5,7 @@ import pytest
 
 from webrtc_avatar.avatar.arkit import ARKIT_NAMES, MOUTH_WEIGHTS, blendshapes, head_degrees, weight_order
 from webrtc_avatar.avatar.idle import Idle, Look, Pose
-from webrtc_avatar.training.visemes import VISEMES, WEIGHTS
+from webrtc_avatar.speech.visemes import VISEMES, WEIGHTS
 
 
 def pose(**look):

@@ -20,7 +20,7 @@ from webrtc_avatar.avatar.style import Style
 from webrtc_avatar.engine.portrait import PortraitModel, read_art
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.errors import AvatarExists, CannotImport, InvalidAvatar, NoFaceFound
-from webrtc_avatar.training.visemes import VISEMES
+from webrtc_avatar.speech.visemes import VISEMES
 
 PHOTOS = {"iris": iris_photo, "astronaut": astronaut_photo}
 

@@ -15,7 +15,7 @@ from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.errors import InvalidAvatar
 from webrtc_avatar.evaluation.refined import EVALUATIONS, measure, mouths, refined
 from webrtc_avatar.evaluation.speech_sets import synthetic_set
-from webrtc_avatar.training.visemes import WEIGHTS
+from webrtc_avatar.speech.visemes import WEIGHTS
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from webrtc_avatar.evaluation.ear import JAW, PRESS, ROUND_WEIGHTS, load_ear, me
 from webrtc_avatar.evaluation.hearing import REAL, UNSEEN, cost, gate_of, loudness, noise_set, stream_equals_whole
 from webrtc_avatar.evaluation.recordings import recorded_speech
 from webrtc_avatar.evaluation.speech_sets import SYNTHETIC, synthetic_set
+from webrtc_avatar.speech.visemes import VISEME_NAMES
 from webrtc_avatar.training.espeak import speak
 from webrtc_avatar.training.speech import utterance
-from webrtc_avatar.training.visemes import VISEME_NAMES
 
 SLACK = 0.05
 IRIS = Library().get("iris")

@@ -10,8 +10,8 @@ from tests.avatar.package_parts import IRIS
 from webrtc_avatar.avatar.compose import i420
 from webrtc_avatar.avatar.package import load_avatar
 from webrtc_avatar.evaluation import mouth as measure
+from webrtc_avatar.speech.visemes import VISEMES
 from webrtc_avatar.training.mouth_data import load_mouths
-from webrtc_avatar.training.visemes import VISEMES
 
 
 @pytest.fixture(scope="module")

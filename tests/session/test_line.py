@@ -10,8 +10,8 @@ import pytest
 from webrtc_avatar.audio.chunk import CHUNK_S, silent_chunk
 from webrtc_avatar.session.intake import Intake
 from webrtc_avatar.session.line import SpeechLine, Spoken, Timed, faded
+from webrtc_avatar.speech.visemes import WEIGHTS
 from webrtc_avatar.speech.voice import Phoneme
-from webrtc_avatar.training.visemes import WEIGHTS
 
 RATE_HZ = 24_000
 JAW, PRESS = WEIGHTS.index("jawOpen"), WEIGHTS.index("press")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from webrtc_avatar.session.line import Timed
+from webrtc_avatar.speech.visemes import WEIGHTS
 from webrtc_avatar.speech.voice import Phoneme
-from webrtc_avatar.training.visemes import WEIGHTS
 
 RATE_HZ = 24_000
 TONE = (0.3 * np.sin(2 * np.pi * 200 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.float32)

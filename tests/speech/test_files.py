@@ -18,7 +18,7 @@ TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.
 
 def decoded(data: bytes) -> tuple[np.ndarray, int]:
     with av.open(io.BytesIO(data)) as container:
-        frames = [frame for frame in container.decode(audio=0)]
+        frames = list(container.decode(audio=0))
     return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]), frames[0].sample_rate
 
 

@@ -4,9 +4,9 @@ import pytest
 pytest.importorskip("scipy")
 
 from webrtc_avatar.audio.mel import SILENT_MEL, log_mel
+from webrtc_avatar.speech.phonemes import Segment
 from webrtc_avatar.training.augment import other_microphone, other_room, through_opus
 from webrtc_avatar.training.noises import noise_sounds
-from webrtc_avatar.training.phonemes import Segment
 from webrtc_avatar.training.whisper import whispered
 
 

@@ -9,15 +9,15 @@ from tests.system_parts import PROMPTS_FOLDER, SPEECH_FOLDER
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
 from webrtc_avatar.errors import MissingProgram
 from webrtc_avatar.evaluation.recordings import read_sound, recorded_speech, recording_times
+from webrtc_avatar.speech.phone_sets import PHONE_SETS, is_voiceless_stop
+from webrtc_avatar.speech.phonemes import Phoneme, visemes_of
+from webrtc_avatar.speech.visemes import VISEME_NAMES
 from webrtc_avatar.training import debian_voices, festival, flite
 from webrtc_avatar.training.debian_voices import COPYLEFT_VOICES, FLITE_VOICES, PERMISSIVE_VOICES, mouth_times
 from webrtc_avatar.training.festival import Line, speak_lines
 from webrtc_avatar.training.flite import FLITE_PITCH_HZ, flite_speak
-from webrtc_avatar.training.phone_sets import PHONE_SETS, is_voiceless_stop
-from webrtc_avatar.training.phonemes import Phoneme, visemes_of
 from webrtc_avatar.training.sentences import SENTENCES
 from webrtc_avatar.training.speech import HELD_OUT_EVERY, HELD_OUT_LANGUAGE, festival_speech, flite_speech
-from webrtc_avatar.training.visemes import VISEME_NAMES
 
 ALL_VOICES = (*FLITE_VOICES, *PERMISSIVE_VOICES, *COPYLEFT_VOICES)
 BY_NAME = {voice.name: voice for voice in ALL_VOICES}

@@ -19,12 +19,12 @@ from webrtc_avatar.nets.speech_tcn import (  # noqa: E402
     jaw_scale,
     loudness_rows,
 )
+from webrtc_avatar.speech.phonemes import Segment  # noqa: E402
+from webrtc_avatar.speech.visemes import VISEME_NAMES, VISEME_VECTORS  # noqa: E402
 from webrtc_avatar.training.ear import CROP_ROWS, Trainer, by_delay  # noqa: E402
 from webrtc_avatar.training.ear_export import export_ear  # noqa: E402
 from webrtc_avatar.training.ear_net import NormedEar  # noqa: E402
-from webrtc_avatar.training.phonemes import Segment  # noqa: E402
 from webrtc_avatar.training.utterances import Utterance  # noqa: E402
-from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS  # noqa: E402
 
 EAR = Path(__file__).parents[2] / "models" / "iris" / "ear.onnx"
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from webrtc_avatar.training.phonemes import (
+from webrtc_avatar.speech.phonemes import (
     Phoneme,
     Segment,
     hold_closures,
@@ -12,7 +12,7 @@ from webrtc_avatar.training.phonemes import (
     viseme_track,
     visemes_of,
 )
-from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS, VISEMES, WEIGHTS
+from webrtc_avatar.speech.visemes import VISEME_NAMES, VISEME_VECTORS, VISEMES, WEIGHTS
 
 JAW, PRESS = WEIGHTS.index("jawOpen"), WEIGHTS.index("press")
 

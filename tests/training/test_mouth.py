@@ -14,10 +14,10 @@ from tests.avatar.package_parts import IRIS  # noqa: E402
 from webrtc_avatar.avatar.compose import bgr, i420  # noqa: E402
 from webrtc_avatar.nets import registry  # noqa: E402
 from webrtc_avatar.nets.kernel_mouth import STATE  # noqa: E402
+from webrtc_avatar.speech.visemes import VISEMES, WEIGHTS  # noqa: E402
 from webrtc_avatar.training.mouth import Recipe, fit, main, psnr  # noqa: E402
 from webrtc_avatar.training.mouth_data import load_mouths, write_facts, write_video  # noqa: E402
 from webrtc_avatar.training.mouth_export import write_onnx  # noqa: E402
-from webrtc_avatar.training.visemes import VISEMES, WEIGHTS  # noqa: E402
 
 QUICK = Recipe(components=8, steps=5)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.speech.phonemes import Segment
 from webrtc_avatar.training.repair import repaired
 
 RATE = 16_000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from webrtc_avatar.training.phonemes import viseme_segments, visemes_of
+from webrtc_avatar.speech.phonemes import viseme_segments, visemes_of
+from webrtc_avatar.speech.visemes import VISEME_NAMES
 from webrtc_avatar.training.sentences import SENTENCES
-from webrtc_avatar.training.visemes import VISEME_NAMES
 
 PACKAGE = "webrtc_avatar.training.sentences"
 LONGEST = 140

@@ -3,7 +3,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from webrtc_avatar.training.phonemes import Segment, viseme_segments
+from webrtc_avatar.speech.phonemes import Segment, viseme_segments
 from webrtc_avatar.training.sentences import SENTENCES
 from webrtc_avatar.training.utterances import Utterance, load_utterances, save_utterances
 

@@ -36,7 +36,7 @@ _CLOSING_LOOKAHEAD = 1
 """The answer that closes lips most surely: more is heard of what comes after with each look-ahead, and believed too soon."""
 _ARTICULATED = ((("rollLower",), 0.62), (("pucker", "funnel", "round"), 1.6))
 _CLOSED = ((("press",), 0.5),)
-"""Weights of lips that have a place to be, and their sum where they are there (`training.visemes`)."""
+"""Weights of lips that have a place to be, and their sum where they are there (`speech.visemes`)."""
 _FROM, _TO = 0.25, 0.5
 """Share of that from which, and at which, the answers about the frame itself count alone."""
 

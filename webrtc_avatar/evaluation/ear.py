@@ -23,9 +23,9 @@ from webrtc_avatar.audio.mel import (
     MelRows,
     MelStream,
 )
-from webrtc_avatar.training.phonemes import Segment, mouth_curves, viseme_shares
+from webrtc_avatar.speech.phonemes import Segment, mouth_curves, viseme_shares
+from webrtc_avatar.speech.visemes import VISEME_NAMES, WEIGHTS
 from webrtc_avatar.training.utterances import Utterance
-from webrtc_avatar.training.visemes import VISEME_NAMES, WEIGHTS
 
 LOOKAHEADS = range(4)
 ROUND_WEIGHTS = [WEIGHTS.index(name) for name in ("pucker", "funnel", "round")]

@@ -21,8 +21,8 @@ from webrtc_avatar.avatar.compose import Planes, bgr, i420, planes
 from webrtc_avatar.avatar.cue import Cue
 from webrtc_avatar.avatar.package import Avatar
 from webrtc_avatar.avatar.warp import Warp
+from webrtc_avatar.speech.visemes import VISEMES
 from webrtc_avatar.training.mouth_data import SWEEP, Mouths
-from webrtc_avatar.training.visemes import VISEMES
 
 LEAST_HELD_OUT_DB = 36.0
 MOST_FLICKER = 1.3

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
 from webrtc_avatar.errors import MissingProgram
-from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.speech.phonemes import Segment
 from webrtc_avatar.training.utterances import Utterance
 
 LIBRIVOX_FOLDER = Path("/usr/share/pocketsphinx/test/data/librivox")

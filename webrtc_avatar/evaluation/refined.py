@@ -23,7 +23,7 @@ from webrtc_avatar.engine.model import Floats
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.evaluation.ear import JAW, Tally, count_lips
-from webrtc_avatar.training.phonemes import mouth_curves
+from webrtc_avatar.speech.phonemes import mouth_curves
 from webrtc_avatar.training.utterances import Utterance
 
 EVALUATIONS = (1, 5, 10, 20, 50)

@@ -19,8 +19,8 @@ from webrtc_avatar.avatar.package import Avatar, drawn
 from webrtc_avatar.engine.runtime.onnx import OnnxRuntime
 from webrtc_avatar.engine.viseme import VisemeModel
 from webrtc_avatar.media.marking import Marking
+from webrtc_avatar.speech.visemes import VISEME_NAMES, VISEME_VECTORS
 from webrtc_avatar.training.mouth_data import Mouths, load_mouths
-from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS
 
 _LABEL_PX = 22
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
 from webrtc_avatar.evaluation.recordings import read_sound
-from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.speech.phonemes import Segment
 from webrtc_avatar.training.utterances import Utterance, load_utterances
 
 _DATA = files("webrtc_avatar.evaluation") / "data"

@@ -38,7 +38,7 @@ class Spoken:
 
     Attributes:
         chunk: the sound.
-        weights: the mouth, float32 (12,) in the order of `training.visemes.WEIGHTS`, where it is known; None: the sound says it.
+        weights: the mouth, float32 (12,) in the order of `speech.visemes.WEIGHTS`, where it is known; None: the sound says it.
         events: for the moment when it plays.
     """
 

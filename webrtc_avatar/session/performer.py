@@ -14,7 +14,7 @@ from webrtc_avatar.avatar.casting import AnyActor
 from webrtc_avatar.avatar.package import AnyAvatar, Avatar
 from webrtc_avatar.engine import AnyEngine, AnyStream, Face
 from webrtc_avatar.session.line import Event, Weights, faded
-from webrtc_avatar.training.visemes import WEIGHTS
+from webrtc_avatar.speech.visemes import WEIGHTS
 
 _BACKLOG_CHUNKS = 25
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import CHUNK_S
+from webrtc_avatar.speech.phonemes import Segment, mouth_curves, viseme_segments
+from webrtc_avatar.speech.visemes import WEIGHTS
 from webrtc_avatar.speech.voice import Phoneme
-from webrtc_avatar.training.phonemes import Segment, mouth_curves, viseme_segments
-from webrtc_avatar.training.visemes import WEIGHTS
 
 Alphabet = Literal["ipa", "misaki"]
 Weights = npt.NDArray[np.float32]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
 from webrtc_avatar.errors import MissingProgram
 from webrtc_avatar.evaluation.recordings import ASTERISK_FOLDER, LIBRIVOX_FOLDER, read_sound
-from webrtc_avatar.training.phonemes import Phoneme, Segment, viseme_segments
+from webrtc_avatar.speech.phonemes import Phoneme, Segment, viseme_segments
 
 ASTERISK_WORDS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
 PROMPTS_KEPT = 60

@@ -13,7 +13,7 @@ from scipy.signal import fftconvolve, firwin
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
 from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows
-from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.speech.phonemes import Segment
 from webrtc_avatar.training.whisper import whispered
 
 Floats = npt.NDArray[np.float32]

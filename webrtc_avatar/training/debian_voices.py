@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.speech.phone_sets import PhoneSet, is_voiceless_stop
+from webrtc_avatar.speech.phonemes import Phoneme
 from webrtc_avatar.training.festival import Line, speak_lines
 from webrtc_avatar.training.flite import FLITE_PITCH_HZ, flite_speak
-from webrtc_avatar.training.phone_sets import PhoneSet, is_voiceless_stop
-from webrtc_avatar.training.phonemes import Phoneme
 from webrtc_avatar.training.sentences import SENTENCES
 
 ENGLISH_SHARE = 0.35

@@ -22,13 +22,13 @@ from torch import nn
 
 from webrtc_avatar.audio.mel import MEL_BANDS, SILENT_MEL, MelRows, log_mel
 from webrtc_avatar.nets.speech_tcn import DELAYS, EARLIEST_DELAY, WINDOW_ROWS, SpeechNet
+from webrtc_avatar.speech.phonemes import Segment, viseme_shares
+from webrtc_avatar.speech.visemes import VISEME_NAMES, VISEME_VECTORS
 from webrtc_avatar.training.augment import other_microphone, other_room
 from webrtc_avatar.training.ear_export import export_ear
 from webrtc_avatar.training.ear_net import NormedEar
 from webrtc_avatar.training.noises import NOISES, noise_sound, noise_sounds
-from webrtc_avatar.training.phonemes import Segment, viseme_shares
 from webrtc_avatar.training.utterances import Utterance, load_utterances
-from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS
 
 TEST_SOURCES = ("unseen", "language", "real")
 """Files of speech that nothing is ever trained on."""

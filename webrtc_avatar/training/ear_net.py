@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from webrtc_avatar.nets.speech_tcn import DELAYS, DILATIONS, VISEMES, SpeechNet
-from webrtc_avatar.training.visemes import VISEME_NAMES
+from webrtc_avatar.speech.visemes import VISEME_NAMES
 
 
 class NormedEar(SpeechNet):

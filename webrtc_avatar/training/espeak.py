@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.training.phonemes import Phoneme, hold_closures
+from webrtc_avatar.speech.phonemes import Phoneme, hold_closures
 
 
 class _EventId(ctypes.Union):

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.errors import MissingProgram
-from webrtc_avatar.training.phonemes import Phoneme
+from webrtc_avatar.speech.phonemes import Phoneme
 
 _TIMEOUT_S = 900
 

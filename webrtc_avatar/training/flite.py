@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.errors import MissingProgram
-from webrtc_avatar.training.phonemes import Phoneme
+from webrtc_avatar.speech.phonemes import Phoneme
 
 FLITE_PITCH_HZ = {"slt": 170.0, "awb": 120.0, "rms": 95.0, "kal16": 105.0}
 """Voices and the pitch they speak at by themselves, roughly."""

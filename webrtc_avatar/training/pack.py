@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from webrtc_avatar.speech.visemes import VISEME_NAMES, WEIGHTS
 from webrtc_avatar.training.flow import fields
-from webrtc_avatar.training.visemes import VISEME_NAMES, WEIGHTS
 
 FRAME_PX = 512
 MOUTH_BOX_PX = (144, 248, 368, 408)

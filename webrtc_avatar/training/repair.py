@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
-from webrtc_avatar.training.phonemes import Segment
+from webrtc_avatar.speech.phonemes import Segment
 
 _SILENT_DB = -58.0
 """Against the loudest 10 ms: below the quietest f, above what a synthesizer leaves in its pauses."""

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import soxr
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ
+from webrtc_avatar.speech.phonemes import Alphabet, Phoneme, viseme_segments
 from webrtc_avatar.training.espeak import speak
-from webrtc_avatar.training.phonemes import Alphabet, Phoneme, viseme_segments
 from webrtc_avatar.training.repair import repaired
 from webrtc_avatar.training.sentences import SENTENCES
 from webrtc_avatar.training.utterances import Utterance, save_utterances

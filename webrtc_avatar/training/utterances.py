@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from webrtc_avatar.audio.chunk import SAMPLE_RATE_HZ, Samples
-from webrtc_avatar.training.phonemes import Segment
-from webrtc_avatar.training.visemes import VISEME_NAMES
+from webrtc_avatar.speech.phonemes import Segment
+from webrtc_avatar.speech.visemes import VISEME_NAMES
 
 _PEAK = 0.9
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webrtc_avatar.training.phonemes import Phoneme, hold_closures
+from webrtc_avatar.speech.phonemes import Phoneme, hold_closures
 
 _DURATION_UNIT_S = 0.025
 _HIBARI_LATE_S, _PIPER_LATE_S, _KOKORO_LATE_S = 0.060, 0.030, 0.060

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from webrtc_avatar.speech.visemes import VISEME_VECTORS, WEIGHTS
 from webrtc_avatar.training.mouth_data import write_facts
-from webrtc_avatar.training.visemes import VISEME_VECTORS, WEIGHTS
 
 SEED = 4
 SHARES = (0.2, 0.4, 0.6, 0.8)

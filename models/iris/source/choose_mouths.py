@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from webrtc_avatar.speech.phonemes import mouth_curves, viseme_segments
+from webrtc_avatar.speech.visemes import VISEMES, WEIGHTS
 from webrtc_avatar.training.espeak import speak
 from webrtc_avatar.training.mouth_data import write_facts
-from webrtc_avatar.training.phonemes import mouth_curves, viseme_segments
 from webrtc_avatar.training.sentences import SENTENCES
-from webrtc_avatar.training.visemes import VISEMES, WEIGHTS
 
 SEED = 20
 HELD_OUT_COUNT = 100

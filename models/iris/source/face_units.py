@@ -1,6 +1,6 @@
 """How the 12 mouth weights drive the face units of the rendered head, and the face at rest."""
 
-from webrtc_avatar.training.visemes import WEIGHTS
+from webrtc_avatar.speech.visemes import WEIGHTS
 
 # Face units (ARKit names, plus this head's own lip and tongue targets) that one weight drives, with a gain.
 UNITS_OF_WEIGHT = {

@@ -1,6 +1,6 @@
 """The phones of Flite's and Festival's voices -> visemes, a table a phone set.
 
-Where a language's phones have the same mouth as in IPA, they have the same viseme as in `training/phonemes.py`.
+Where a language's phones have the same mouth as in IPA, they have the same viseme as in `speech/phonemes.py`.
 """
 
 from __future__ import annotations

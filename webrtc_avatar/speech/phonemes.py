@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from webrtc_avatar.speech.phone_sets import PHONE_SETS, PhoneSet
+from webrtc_avatar.speech.visemes import VISEME_NAMES, VISEME_VECTORS, MouthWeights
 from webrtc_avatar.speech.voice import Phoneme
 from webrtc_avatar.speech.voices.closures import hold_closures
-from webrtc_avatar.training.phone_sets import PHONE_SETS, PhoneSet
-from webrtc_avatar.training.visemes import VISEME_NAMES, VISEME_VECTORS, MouthWeights
 
 __all__ = [
     "Alphabet",
