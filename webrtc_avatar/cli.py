@@ -228,6 +228,14 @@ def render(context: typer.Context) -> None:
 
 
 @app.command(**_DELEGATED)
+def say(context: typer.Context) -> None:
+    """Say a text into a sound file, or list the voices."""
+    from webrtc_avatar.speech.command import say_app
+
+    say_app(args=context.args, prog_name="webrtc-avatar say")
+
+
+@app.command(**_DELEGATED)
 def savings(context: typer.Context) -> None:
     """Print what sending each chunk of sound once saves."""
     from webrtc_avatar.client.savings import savings_app

@@ -10,7 +10,10 @@ import asyncio
 import logging
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -30,7 +33,13 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "s
 @render_app.command()
 def render(
     *,
-    audio: Annotated[Path, typer.Option(help="The sound: any file that FFmpeg reads, a film's sound too.")],
+    audio: Annotated[
+        Path | None, typer.Option(help="The sound: any file that FFmpeg reads, a film's sound too.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="In place of a sound: what to say, SSML if it begins with <speak.")
+    ] = None,
+    voice: Annotated[str | None, typer.Option(help="Who says it, see `webrtc-avatar say --voices`.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The film to make, .mp4.")],
     avatar: Annotated[str, typer.Option(help="Who speaks.")] = "iris",
     avatar_folder: Annotated[
@@ -78,7 +87,6 @@ def render(
         if still:
             flags["alive"] = False
         script = {
-            "audio": audio,
             "output": output,
             "start_s": start,
             "duration_s": duration,
@@ -90,12 +98,34 @@ def render(
             "preset": preset,
             "overwrite": overwrite,
         }
-        _render(avatar, script, config, {name: value for name, value in flags.items() if value is not None}, quiet)
+        told = {name: value for name, value in flags.items() if value is not None}
+        with _sound(audio, text, voice, config, told) as script["audio"]:
+            _render(avatar, script, config, told, quiet)
     except AvatarServerError as error:
         _fail(error)
     except KeyboardInterrupt:
         print(f"webrtc-avatar: interrupted; {output} was not made", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _sound(
+    audio: Path | None, text: str | None, voice: str | None, config: Path | None, flags: dict[str, Any]
+) -> Iterator[Path]:
+    """Yield the file with the sound; that of a text is there as long as it is needed."""
+    if (audio is None) == (text is None):
+        raise InvalidSettings("either --audio with a file or --text with what to say is needed, not both")
+    if audio is not None:
+        yield audio
+        return
+    from webrtc_avatar.cli import load_settings
+    from webrtc_avatar.speech.alone import write
+    from webrtc_avatar.speech.request import SpeechRequest
+
+    with tempfile.TemporaryDirectory(prefix="webrtc-avatar-") as folder:
+        path = Path(folder) / "speech.wav"
+        write(SpeechRequest(text=text or "", voice=voice), load_settings(config, flags), path)
+        yield path
 
 
 def _render(avatar: str, script: dict[str, Any], config: Path | None, flags: dict[str, Any], quiet: bool) -> None:

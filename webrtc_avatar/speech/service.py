@@ -77,27 +77,8 @@ class SpeechService:
         self._pool.warm()
 
     def prepare(self, request: SpeechRequest) -> tuple[VoiceInfo, Utterance]:
-        """Return who says a request, and what.
-
-        Raises:
-            UnknownVoice, VoiceUnavailable: see `Registry.find`.
-            InvalidSsml: its markup is broken, or has elements that are not understood.
-            NothingToSay, UnsupportedParameter, InvalidRequest: see `voice.check`.
-        """
-        info = self._registry.find(request.voice)
-        parts: tuple[Part, ...] = read_ssml(request.text) if request.is_ssml else (Say(text=request.text),)
-        utterance = Utterance(
-            parts=parts,
-            voice=info.id,
-            checkpoint=request.checkpoint,
-            speed=request.speed,
-            pitch=request.pitch,
-            emotion=request.emotion,
-            style=request.style,
-            seed=request.seed,
-        )
-        check(utterance, info)
-        return info, utterance
+        """Return who says a request, and what; see the function `prepare`."""
+        return prepare(self._registry, request)
 
     def speak(self, request: SpeechRequest, *, live: bool = False) -> Speech:
         """Have a request said.
@@ -120,6 +101,30 @@ class SpeechService:
     async def aclose(self) -> None:
         """End all that is being said, and the processes; calling it twice is fine."""
         await self._pool.aclose()
+
+
+def prepare(registry: Registry, request: SpeechRequest) -> tuple[VoiceInfo, Utterance]:
+    """Return who says a request, and what.
+
+    Raises:
+        UnknownVoice, VoiceUnavailable: see `Registry.find`.
+        InvalidSsml: its markup is broken, or has elements that are not understood.
+        NothingToSay, UnsupportedParameter, InvalidRequest: see `voice.check`.
+    """
+    info = registry.find(request.voice)
+    parts: tuple[Part, ...] = read_ssml(request.text) if request.is_ssml else (Say(text=request.text),)
+    utterance = Utterance(
+        parts=parts,
+        voice=info.id,
+        checkpoint=request.checkpoint,
+        speed=request.speed,
+        pitch=request.pitch,
+        emotion=request.emotion,
+        style=request.style,
+        seed=request.seed,
+    )
+    check(utterance, info)
+    return info, utterance
 
 
 def batch_options(settings: Settings) -> BatchOptions:
