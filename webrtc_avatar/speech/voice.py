@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -209,6 +209,14 @@ class Voice(Protocol):
 
     def close(self) -> None:
         """Release models, processes and connections. May be called twice."""
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """What a voice with weights has besides: they are loaded before the first who wants to hear it has to wait for them."""
+
+    def prepare(self, voice: str) -> None:
+        """Load the weights of the voice with this id, and run them once."""
 
 
 def check(utterance: Utterance, info: VoiceInfo) -> None:

@@ -20,7 +20,7 @@ from webrtc_avatar.errors import AvatarServerError, SpeechFailure
 from webrtc_avatar.settings import Settings
 from webrtc_avatar.speech.batching import wire
 from webrtc_avatar.speech.batching.wire import Message
-from webrtc_avatar.speech.voice import Failure, Piece, Utterance, Voice
+from webrtc_avatar.speech.voice import Failure, Piece, Preparing, Utterance, Voice
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,11 @@ class Worker:
                 self._batches.put(message)
 
     def _prepare(self, voice: str) -> None:
-        """Load a voice's weights by saying a word; what is wrong with it is told to those who ask for it."""
+        """Have a voice load its weights, if it has any; what is wrong with it is told to those who ask for it."""
         try:
-            for _ in self._engine(voice).synthesize([Utterance.of_text("Hello.", voice)]):
-                pass
+            engine = self._engine(voice)
+            if isinstance(engine, Preparing):
+                engine.prepare(voice)
         except Exception:
             log.exception("voice %s could not be prepared", voice)
 

@@ -154,6 +154,11 @@ class HibariVoice:
                 yield from self._say(model, {index: speaking[index] for index in group})
             speaking = {index: spoken for index, spoken in speaking.items() if spoken.next < len(spoken.phrases)}
 
+    def prepare(self, voice: str) -> None:
+        """Load a voice's weights, and say a word with them; see `synthesize` for what it raises."""
+        for _ in self.synthesize([Utterance.of_text("Hello.", voice)]):
+            pass
+
     def close(self) -> None:
         """Forget the weights."""
         self._models.clear()
