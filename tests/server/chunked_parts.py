@@ -9,6 +9,8 @@ import aiohttp
 import av
 import numpy as np
 
+SECONDS = 0.4
+"""Length of the fixture `voice`."""
 BASE = "/api/audio-driven/chunked"
 
 
@@ -106,3 +108,20 @@ def sound_of(path):
 def pictures_of(path):
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+
+
+def recorded(samples):
+    """Return WebM as `MediaRecorder` writes it: for a live stream, without lengths."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="webm", options={"live": "1", "cluster_time_limit": "200"}) as file:
+        stream = file.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        fifo = av.AudioFifo()
+        for part in av.AudioResampler(format="flt", layout="mono", rate=48_000).resample(frame):
+            part.pts = None
+            fifo.write(part)
+        while (part := fifo.read(960, partial=True)) is not None:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    return target.getvalue()

@@ -7,7 +7,7 @@ import cv2
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tests.server.chunked_parts import Caller
+from tests.server.chunked_parts import SECONDS, Caller
 from tests.server.peer import Peer, read_speech
 from webrtc_avatar.audio.decode import read
 from webrtc_avatar.avatar.library import default_folders
@@ -113,3 +113,9 @@ def talk(speech_folder):
 @pytest.fixture
 def caller(server, photo):
     return Caller(server, photo)
+
+
+@pytest.fixture(scope="session")
+def voice(talk):
+    """A word, float32 at 16 kHz."""
+    return talk[8_000 : 8_000 + round(SECONDS * 16_000)]
