@@ -114,8 +114,12 @@ def test_a_browser_watches_the_same_film_over_webrtc_in_step(
     tab.evaluate(WATCH, f"/whep/{client.session_id}")
     client.feed_audio_chunk(read(speech_wav)[:64_000], is_final=True)
     frames = client.wait()["total_frames_generated"]
-    tab.wait_for_function(f"{STATS}().then((stats) => stats.video.framesDecoded > {frames - 30})")
     stats = tab.evaluate(STATS)
+    for _ in range(200):  # wait_for_function does not wait for promises
+        if stats["video"]["framesDecoded"] > frames - 30:
+            break
+        tab.wait_for_timeout(100)
+        stats = tab.evaluate(STATS)
     assert stats["video"]["frameWidth"] == 512
     assert stats["codec"] == "video/H264"
     assert stats["audio"]["totalAudioEnergy"] > 0

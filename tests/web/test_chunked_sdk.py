@@ -190,7 +190,9 @@ def test_refusals_are_typed_and_say_what_the_server_says(sdk: Run) -> None:
 def test_a_session_that_was_given_up_while_its_face_was_made_does_not_stay(sdk: Run) -> None:
     name, taken = sdk(
         """const giveUp = new AbortController();
-      const begun = refusal(client.initSession(photo, { session_id: "late", signal: giveUp.signal }));
+      // A photo that nobody else uses, so that its face takes a while to make.
+      const fresh = new Blob([photo, crypto.getRandomValues(new Uint8Array(8))]);
+      const begun = refusal(client.initSession(fresh, { session_id: "late", signal: giveUp.signal }));
       setTimeout(() => giveUp.abort(), 20);
       const [name] = await begun;
       let last;
