@@ -232,3 +232,14 @@ async def test_closing_answers_everybody_and_leaves_no_process(make_pool: MakePo
         os.kill(pid, 0)
     with pytest.raises(ServerDraining):
         pool.say(Utterance.of_text("a", "odd/one"))
+
+
+async def test_a_second_process_starts_when_there_is_more_to_say_than_one_can(make_pool: MakePool) -> None:
+    pool = make_pool(BatchOptions(timeout_ms=0, workers=2, max_batch_size=1))
+    assert_said(await say(pool, "a"), "a")
+    await asyncio.sleep(0.3)
+    assert pool.status().ready_workers == 1
+    texts = [f"slow{n}" for n in range(6)]
+    assert_said(await say(pool, *texts), *texts)
+    assert pool.status().ready_workers == 2
+    assert pool.status().total_workers == 2

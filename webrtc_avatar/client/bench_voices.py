@@ -104,7 +104,10 @@ async def bench_throughput(
     try:
         for size, pool in pools.items():
             on_progress(f"batches of {size}" if size else "batching off")
-            await _round(pool, voice, TEXTS["short"], 2 * pool.options.workers)  # loads the voice in every process
+            pool.warm(pool.options.workers)
+            while pool.status().ready_workers < pool.options.workers:  # noqa: ASYNC110 - they start on their own
+                await asyncio.sleep(0.05)
+            await _round(pool, voice, TEXTS["short"], 2 * pool.options.workers)
             for kind in TEXTS:
                 runs[kind, size] = []
         for number in range(rounds):

@@ -35,10 +35,14 @@ _MOST_LOST = 2
 _LIVE_FOR_S = 60.0
 """So long after a live request one process is kept free for the next one."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_HELP_AFTER_S = 0.1
+"""A batch that is due and that nobody has taken by then starts one more process."""
 
 
 class SpeechPool:
-    """The queue and its processes. Lives on the event loop; processes start with the first request, or with `warm`.
+    """The queue and its processes. Lives on the event loop.
+
+    The first process starts with the first request, or with `warm`; each further one when there is more to say than the others can.
 
     Args:
         options: see `BatchOptions`.
@@ -66,16 +70,15 @@ class SpeechPool:
         self._ready: set[int] = set()
         self._busy: dict[int, tuple[WorkerProcess, list[Job]]] = {}
         self._places: list[asyncio.Task[None]] = []
+        self._help: asyncio.TimerHandle | None = None
         self._closing = False
         self._live_s = float("-inf")
         self._counts = Counts()
 
-    def warm(self) -> None:
-        """Start the processes, if they are not there."""
-        if not self._places and not self._closing:
-            self._places = [
-                asyncio.create_task(self._serve(place), name=f"speech-{place}") for place in range(self.options.workers)
-            ]
+    def warm(self, processes: int = 1) -> None:
+        """Start so many processes, as far as they are not there and the options allow."""
+        for _ in range(len(self._places), min(processes, self.options.workers)):
+            self._start_another()
 
     def say(self, utterance: Utterance, *, live: bool = False) -> AsyncGenerator[Piece]:
         """Queue an utterance, and return its pieces as they come; closing the iterator gives it up.
@@ -123,6 +126,8 @@ class SpeechPool:
     async def aclose(self) -> None:
         """End the processes; what waits is answered. Calling it twice is fine."""
         self._closing = True
+        if self._help is not None:
+            self._help.cancel()
         for task in self._places:
             task.cancel()
         await asyncio.gather(*self._places, return_exceptions=True)
@@ -133,6 +138,27 @@ class SpeechPool:
     def _queue(self, job: Job) -> None:
         self._backlog.add(job)
         self._wake()
+        self._look_for_help()
+
+    def _start_another(self) -> None:
+        place = len(self._places)
+        if place < self.options.workers and not self._closing:
+            self._places.append(asyncio.create_task(self._serve(place), name=f"speech-{place}"))
+
+    def _look_for_help(self) -> None:
+        """See in a moment whether a batch that is due has found a process."""
+        if self._help is None and len(self._places) < self.options.workers and not self._closing:
+            self._help = asyncio.get_running_loop().call_later(_HELP_AFTER_S, self._call_for_help)
+
+    def _call_for_help(self) -> None:
+        self._help = None
+        due_s = self._backlog.next_due_s()
+        if due_s is None:
+            return
+        all_are_ready = len(self._ready) == len(self._places)
+        if all_are_ready and due_s <= time.monotonic() - _HELP_AFTER_S:
+            self._start_another()
+        self._look_for_help()
 
     def _wake(self) -> None:
         self._note_queue()

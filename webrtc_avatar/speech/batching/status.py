@@ -11,7 +11,7 @@ class SpeechStatus:
     """The pool at one moment, and since it began.
 
     Attributes:
-        total_workers: processes that there shall be.
+        total_workers: processes that there may be; one is there from the beginning, further ones start when they are needed.
         ready_workers: those that have loaded their voices.
         busy_workers: those that are speaking.
         queue_size: requests that wait.
