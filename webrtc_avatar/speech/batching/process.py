@@ -115,8 +115,13 @@ class WorkerProcess:
         if process is None:
             return
         self._signal()
-        if process.stdin is not None:
-            process.stdin.close()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                while await process.stdout.read(_MOST_MESSAGE_BYTES):
+                    pass  # what is left unread would keep the pipe open
         await process.wait()
 
     def _send(self, message: Message) -> None:
