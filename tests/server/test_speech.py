@@ -287,3 +287,24 @@ async def told(socket, kind, **fields):
         if event["type"] == kind and fields.items() <= event.items():
             return event
     raise TimeoutError
+
+
+async def test_a_file_that_is_interrupted_while_it_is_decoded_is_closed_behind_its_decoder(talking):
+    server, peer = talking
+    samples = (8000 * np.sin(np.arange(60 * 48_000) / 20)).astype("<i2")
+    data = io.BytesIO()
+    with av.open(data, "w", format="ogg") as file:
+        stream = file.add_stream("libopus", rate=48_000, layout="mono")
+        for start in range(0, len(samples), 960):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 960], format="s16", layout="mono")
+            frame.sample_rate = 48_000
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    for pause_s in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1) * 5:
+        form = {"audio": io.BytesIO(data.getvalue()), "interrupt": "true"}
+        reply = await server.client.post(f"/api/sessions/{peer.session_id}/audio", data=form)
+        assert reply.status == 202
+        await asyncio.sleep(pause_s)
+        await server.client.post(f"/api/sessions/{peer.session_id}/interrupt")
+    turn = await say(server, peer, SHORT)
+    await peer.event(type="speech", id=turn, state="finished")

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _MOST_WAITING = 64
 
 Event = dict[str, Any]
+
+_LAST = frozenset(("finished", "interrupted", "failed"))
 
 
 @dataclass(slots=True, eq=False)
@@ -63,14 +65,14 @@ class Speaking:
         self._session, self._service = session, service
         self._ids = itertools.count(1)
         self._turns: deque[Turn] = deque()
-        self._now: Turn | None = None
+        self._untold: dict[int, Turn] = {}
         self._runner: asyncio.Task[None] | None = None
         self._forget = session.listen(self._on_event)
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being said, or about to be."""
-        return self._now is not None or bool(self._turns) or self._session.line.is_busy
+        return bool(self._untold) or self._session.line.is_busy
 
     def say(self, request: SpeechRequest, *, interrupt: bool = False) -> int:
         """Say a text after what is there, or `interrupt` in place of it; returns its id.
@@ -98,7 +100,7 @@ class Speaking:
         await self._service.ready()
         return self.say(request, interrupt=interrupt)
 
-    def say_as_it_comes(self, texts: AsyncIterator[str], request: SpeechRequest, *, interrupt: bool = False) -> int:
+    def say_as_it_comes(self, texts: AsyncGenerator[str], request: SpeechRequest, *, interrupt: bool = False) -> int:
         """Say a text that is still being written, each sentence as soon as it is whole; returns its id.
 
         Args:
@@ -113,15 +115,16 @@ class Speaking:
 
         async def say(turn: Turn) -> None:
             splitter = SentenceSplitter(language, first_early=True)
-            async for text in texts:
-                for sentence in splitter.feed(text):
-                    await self._speak(turn, replace(request, text=sentence.text, ssml=False))
+            async with aclosing(texts):
+                async for text in texts:
+                    for sentence in splitter.feed(text):
+                        await self._speak(turn, replace(request, text=sentence.text, ssml=False))
             for sentence in splitter.finish():
                 await self._speak(turn, replace(request, text=sentence.text, ssml=False))
 
         return self._add(say, interrupt=interrupt)
 
-    def play(self, sound: AsyncIterator[npt.NDArray[np.float32]], rate_hz: int, *, interrupt: bool = False) -> int:
+    def play(self, sound: AsyncGenerator[npt.NDArray[np.float32]], rate_hz: int, *, interrupt: bool = False) -> int:
         """Play sound as if it were said; returns its id.
 
         Args:
@@ -134,8 +137,9 @@ class Speaking:
         """
 
         async def say(turn: Turn) -> None:
-            async for samples in sound:
-                await self._put(turn, Piece(index=0, samples=samples, rate_hz=rate_hz))
+            async with aclosing(sound):
+                async for samples in sound:
+                    await self._put(turn, Piece(index=0, samples=samples, rate_hz=rate_hz))
 
         return self._add(say, interrupt=interrupt)
 
@@ -155,6 +159,7 @@ class Speaking:
             raise ServerFull(f"{_MOST_WAITING} texts wait to be said in this session; wait, or interrupt it")
         turn = Turn(next(self._ids), say)
         self._turns.append(turn)
+        self._untold[turn.id] = turn
         self._session.line.open()
         self._tell(turn, "queued")
         if self._runner is None or self._runner.done() or self._runner.cancelling():
@@ -163,7 +168,7 @@ class Speaking:
 
     async def _run(self) -> None:
         while self._turns:
-            self._now = turn = self._turns.popleft()
+            turn = self._turns.popleft()
             self._session.line.open()
             try:
                 await turn.say(turn)
@@ -174,7 +179,6 @@ class Speaking:
                 self._tell(turn, "failed", code="internal", message="the server failed at this text")
             else:
                 self._session.line.mark(self._event(turn, "finished"))
-            self._now = None
         self._session.line.close()
 
     async def _speak(self, turn: Turn, request: SpeechRequest) -> None:
@@ -199,16 +203,17 @@ class Speaking:
         line.put(piece.samples, piece.rate_hz, timed=[Timed(0.0, event) for event in events], **mouth)
 
     def _on_event(self, event: dict[str, Any]) -> None:
-        if event.get("type") == "interrupted" or event.get("state") == State.CLOSED.value:
+        if event.get("type") == "speech" and event["state"] in _LAST:
+            self._untold.pop(event["id"], None)
+        elif event.get("type") == "interrupted" or event.get("state") == State.CLOSED.value:
             self._drop("interrupted")
 
     def _drop(self, state: str) -> None:
         if self._runner is not None:
             self._runner.cancel()
-        dropped = [*([self._now] if self._now else []), *self._turns]
         self._turns.clear()
-        self._now = None
-        for turn in dropped:
+        # Those whose sound is all on the line, and was not heard to its end, are cut off as well.
+        for turn in list(self._untold.values()):
             self._tell(turn, state)
 
     def _tell(self, turn: Turn, state: str, **details: str) -> None:

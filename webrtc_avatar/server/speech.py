@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -147,11 +148,14 @@ async def _streamed(request: web.Request, speech: Speech, kind: Format) -> web.S
     return response
 
 
-async def _pieces(sound: SoundFile) -> AsyncIterator[npt.NDArray[np.float32]]:
+async def _pieces(sound: SoundFile) -> AsyncGenerator[npt.NDArray[np.float32]]:
     """Yield a file's sound, mono; it is decoded while it plays."""
-    pieces = sound.pieces()
+    # One thread of its own, so that the file is closed behind what is still being decoded, whenever nobody wants more of it.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="play")
+    pieces, loop = sound.pieces(), asyncio.get_running_loop()
     try:
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
             yield piece.mean(axis=1, dtype=np.float32)
     finally:
-        sound.close()
+        thread.submit(sound.close)
+        thread.shutdown(wait=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from weakref import WeakSet
 
@@ -148,7 +148,7 @@ class _Speaker:
         await self._socket.close(code=WSCloseCode.OK, message=b"the session has ended")
 
 
-async def _items(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+async def _items(queue: asyncio.Queue[Any]) -> AsyncGenerator[Any]:
     while (item := await queue.get()) is not None:
         yield item
 

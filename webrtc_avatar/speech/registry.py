@@ -52,7 +52,8 @@ class Registry:
         """Where each engine's factory is, as `module:attribute`: what a worker needs to make one."""
         if self._factories is None:
             found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-            self._factories = {**found, **IN_THE_BOX}
+            # Those in the box come first, the best of them at the head, and nobody takes their names.
+            self._factories = {**IN_THE_BOX, **{name: value for name, value in found.items() if name not in IN_THE_BOX}}
         return self._factories
 
     def engines(self) -> tuple[Engine, ...]:

@@ -122,7 +122,9 @@ class WorkerProcess:
             async with asyncio.timeout(_LAST_WORDS_S):
                 while await process.stdout.read(_MOST_MESSAGE_BYTES):
                     pass  # what is left unread would keep the pipe open
+                await process.stdin.wait_closed()
         await process.wait()
+        await asyncio.sleep(0)  # the loop lets go of both pipes
 
     def _send(self, message: Message) -> None:
         assert self._process is not None
