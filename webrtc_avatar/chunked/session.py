@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from enum import StrEnum
@@ -192,7 +192,7 @@ class ChunkedSession:
             self._check_open()
             if not data and not final:
                 raise InvalidAudio("the audio chunk is empty; send a file with sound, or is_final_chunk=true to end")
-            await self._loop.run_in_executor(self._pool, partial(self._intake.take, data, content_type, final=final))
+            await self._whole(partial(self._intake.take, data, content_type, final=final))
             self._fed = self._fed or bool(data)
             self._timeline.notice(fed=bool(data))
             if self._intake.is_behind and (self._pouring is None or self._pouring.done()):
@@ -227,13 +227,17 @@ class ChunkedSession:
             if not self._intake.wants_more:
                 await self._thirsty.wait()
             async with self._feeding:
-                work = self._loop.run_in_executor(self._pool, self._intake.go_on)
-                try:
-                    await asyncio.shield(work)
-                except asyncio.CancelledError:
-                    await asyncio.gather(work, return_exceptions=True)
-                    raise
+                await self._whole(self._intake.go_on)
             self._timeline.notice(fed=True)
+
+    async def _whole(self, work: Callable[[], object]) -> None:
+        """Have a thread do something; who is cancelled meanwhile waits until it is done, so that nothing else begins beside it."""
+        done = self._loop.run_in_executor(self._pool, work)
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.gather(done, return_exceptions=True)
+            raise
 
     async def _end_intake(self) -> None:
         """Take nothing more, and end the threads that decode."""
@@ -312,12 +316,7 @@ class ChunkedSession:
             while len(group) < _TOGETHER and not self._faces.empty():
                 group.append(self._faces.get_nowait())
             ended = group[-1] is None
-            work = self._loop.run_in_executor(self._pool, self._draw, [pair for pair in group if pair is not None])
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                await asyncio.gather(work, return_exceptions=True)
-                raise
+            await self._whole(partial(self._draw, [pair for pair in group if pair is not None]))
             self.watching.tell()
 
     def _draw(self, group: list[tuple[Moment, Face]]) -> None:
