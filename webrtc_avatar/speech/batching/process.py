@@ -19,6 +19,8 @@ _START_S = 60.0
 """A process whose voice has not loaded by then will not speak."""
 _LOOK_S = 0.25
 _LAST_WORDS_S = 2.0
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows has the latter alone, and it kills there."""
 _MOST_MESSAGE_BYTES = 1 << 20
 """What is read ahead of one process."""
 
@@ -164,7 +166,7 @@ class WorkerProcess:
         """Kill the process. Not by asyncio's own method, which reaps it before asyncio's watcher can."""
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
+                os.kill(self._process.pid, _KILL)
 
     async def _look(self) -> None:
         """Kill it when it holds too much."""
