@@ -176,4 +176,4 @@ async def test_nothing_of_them_outlives_the_peer(server, joined):
         await asyncio.wait(feeds, timeout=30)
     assert all(task.done() for task in feeds)
     await session.aclose("over")
-    assert not session._subscriptions
+    assert not session._audience

@@ -33,6 +33,7 @@ class SpeechServer:
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.answer_to: dict[str, Answer] = {}
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         test = self
@@ -41,10 +42,12 @@ class SpeechServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                test.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                test.asked.append(asked)
                 test.keys.append(self.headers.get("Authorization"))
                 assert self.path == "/v1/audio/speech"
-                (test.answers.pop(0) if test.answers else sends(SOUND.tobytes()))(self)
+                next_answer = test.answers.pop(0) if test.answers else sends(SOUND.tobytes())
+                test.answer_to.get(asked["input"], next_answer)(self)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -239,10 +242,9 @@ def test_pauses_lie_between_requests_and_one_that_fails_leaves_the_others(server
     samples = said(server, Utterance(parts=parts, voice="openai/alloy"))
     assert len(samples) == 2 * len(SOUND) + 12_000
     assert not samples[24_000:36_000].any()
-    server.answers = [refuses(400, "bad"), sends(SOUND.tobytes())]
-    results = list(
-        OpenAiVoice(Service(url=server.url)).synthesize([hello(), hello(), Utterance.of_text("👍", "openai/x")])
-    )
+    server.answer_to = {"Bad.": refuses(400, "bad")}
+    batch = [Utterance.of_text("Bad.", "openai/alloy"), hello(), Utterance.of_text("👍", "openai/x")]
+    results = list(OpenAiVoice(Service(url=server.url)).synthesize(batch))
     errors = {part.index: type(part.error) for part in results if isinstance(part, Failure)}
     assert errors == {0: VoiceServiceFailure, 2: NothingToSay}
     assert any(part.index == 1 and part.last for part in results if isinstance(part, Piece))
