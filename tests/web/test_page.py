@@ -118,7 +118,8 @@ def test_address_can_name_the_avatar(page: Page, server: Server) -> None:
 def test_microphones_are_listed_and_can_be_changed_while_speaking(page: Page) -> None:
     start_speaking(page)
     choice = page.get_by_role("combobox", name="Microphone")
-    expect(choice.locator("option")).to_have_count(3)
+    expect(choice.locator("option")).to_have_count(4)
+    expect(choice.locator("option").last).to_have_text("None: I type")
     choice.select_option(label="Fake Audio Input 2")
     expect(page.locator("#notice")).to_be_hidden()
     # The second fake microphone speaks the same words.
