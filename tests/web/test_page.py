@@ -136,10 +136,15 @@ def test_keyboard_alone_suffices(page: Page) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("body[data-phase=live]", timeout=LIMIT_MS)
     assert page.evaluate("document.activeElement.id") == "go"
-    page.keyboard.press("Tab")
+    expect(page.locator("#say")).to_be_visible(timeout=LIMIT_MS)
+    behind = ("say-text", "say-voice", "microphone-switch")
+    for name in behind:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == name
     page.keyboard.press("Space")
     expect(switch(page, "Microphone")).not_to_be_checked()
-    page.keyboard.press("Shift+Tab")
+    for _ in behind:
+        page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.locator("body")).to_have_attribute("data-phase", "still")
 
