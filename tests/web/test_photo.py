@@ -231,10 +231,10 @@ def test_a_photo_can_be_dropped_anywhere_and_the_keyboard_does_the_rest(page: Pa
 def test_it_can_be_taken_home_or_saved(page: Page, server: Server, tmp_path: Path) -> None:
     name = use(page)
     page.get_by_role("button", name="Keep it").click()
-    page.get_by_label("Name").fill("Not A Name")
+    page.get_by_role("textbox", name="Name").fill("Not A Name")
     page.get_by_role("button", name="Download").click()
     expect(page.locator("#keep-notice")).to_be_hidden()
-    page.get_by_label("Name").fill("mine")
+    page.get_by_role("textbox", name="Name").fill("mine")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "mine.zip"
